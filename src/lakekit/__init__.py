@@ -1,38 +1,29 @@
 """lakekit: CDC upserts and more over Apache Iceberg, Delta Lake and Apache Hudi: one API, one meaning, three formats.
 
-Importing lakekit needs neither Spark nor an AWS library; a name is loaded when it is first used.
+Importing lakekit needs neither Spark nor an AWS library; what works on DataFrames is there when pyspark is.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import Any
 
 from lakekit import errors
 from lakekit.commit import Commit
 from lakekit.errors import LakekitError
 
-if TYPE_CHECKING:
+__all__ = ["ChangeFeed", "Commit", "LakekitError", "Table", "changes", "errors", "partitioning", "session", "sources"]
+
+# Eager, not lazy: `lk.changes` and `lk.session` are functions that live in modules of the same name,
+# and a later import of the module would put the module in the function's place.
+if find_spec("pyspark"):
     from lakekit import partitioning, sources
     from lakekit.changes import ChangeFeed, changes
     from lakekit.session import session
     from lakekit.table import Table
 
-__all__ = ["ChangeFeed", "Commit", "LakekitError", "Table", "changes", "errors", "partitioning", "session", "sources"]
-
-_HOMES = {
-    "ChangeFeed": "lakekit.changes",
-    "Table": "lakekit.table",
-    "changes": "lakekit.changes",
-    "session": "lakekit.session",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name in ("partitioning", "sources"):
-        return import_module(f"lakekit.{name}")
-    if name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
-        globals()[name] = value  # `lakekit.session` the module must not shadow `lakekit.session` the function
-        return value
+    if name in __all__:
+        raise errors.ConfigError(f"lakekit.{name} needs pyspark, which Glue and EMR bring. Elsewhere: pip install 'lakekit[local]'.")
     raise AttributeError(f"module 'lakekit' has no attribute {name!r}")
