@@ -1,0 +1,125 @@
+"""Upsert planning for complete events: which event of a key wins, and what the winner does to the row it meets.
+
+Two pure steps. ``judge`` orders the events of each key by themselves; ``verdicts`` lets each winner meet what is known of its
+key: its row, its tombstone, the truncation horizon. Events are a join semilattice (Shapiro et al. 2011, last-writer-wins
+register with tombstones), so the answer does not depend on batches, order or repetition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame, Window, WindowSpec
+from pyspark.sql import functions as F
+
+from lakekit.changes import DELETE, IGNORE, OP, REASON, SEQ, TRUNCATE, UPSERT
+from lakekit.columns import all_of, col, comparable, quoted
+
+CLASS, OLDEST = "_lk_class", "_lk_oldest"
+"""What became of an event inside its batch, and the lowest sequence that the batch has of its key."""
+
+WINNER, OLDER, REPEATED, TIED, TRUNCATION, IGNORED, BAD = "winner", "older", "repeated", "tied", "truncation", "ignored", "bad"
+
+AT, DEAD, BORN = "_lk_at", "_lk_dead", "_lk_old"
+"""Sequence of the row that stands, highest known tombstone of the key, and where the row stands (format's own locators)."""
+
+ACTION, VERDICT = "_lk_action", "_lk_verdict"
+INSERT, UPDATE, REMOVE, NOTHING = "insert", "update", "delete", "nothing"
+APPLIED, STALE, DUPLICATE, EQUAL, BEYOND = "applied", "stale", "duplicate", "equal", "beyond"
+
+
+def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: str) -> DataFrame:
+    """Say of each event what it is inside its batch.
+
+    Adds ``_lk_class`` (winner, older, repeated, tied, truncation, ignored, bad) and ``_lk_oldest``. One shuffle by key, one sort;
+    rows that have no place in the order of a key (bad, ignored, truncation) are spread, not gathered in one task.
+    """
+    live = col(REASON).isNull() & col(OP).isin(UPSERT, DELETE)
+    is_delete = col(OP) == DELETE
+    content = _comparable_columns(events, payload)
+    # One sort serves both windows, and only plain columns order it: an expression would be shuffled beside its columns.
+    order = [is_delete.asc(), *(c.asc() for c in content)]
+    by_key = ["_lk_spread", *map(quoted, keys)]
+    at_sequence = Window.partitionBy(*by_key, SEQ).orderBy(*order)
+    in_order = Window.partitionBy(*by_key).orderBy(col(SEQ).asc(), *order)
+
+    shared = F.row_number().over(at_sequence) > 1
+    alike = is_delete | all_of(F.lag(c).over(at_sequence).eqNullSafe(c) for c in content)
+    seen = events.withColumn("_lk_spread", F.when(~live, F.monotonically_increasing_id())).select(
+        "*",
+        shared.alias("_lk_shared"),
+        (shared & (F.lag(OP).over(at_sequence) == col(OP)) & alike).alias("_lk_again"),
+        F.max(is_delete).over(_whole(at_sequence)).alias("_lk_deleted_here"),
+    )
+    clash = col("_lk_shared") & ~col("_lk_again") & ~col("_lk_deleted_here")
+    tied = F.max(clash).over(_whole(at_sequence)) if ties != "content" else F.lit(False)
+    marked = seen.withColumn("_lk_tied", live & tied & ~is_delete)
+    kept = live & ~col("_lk_again") & ~col("_lk_tied")
+    so_far = F.sum(kept.cast("int")).over(in_order.rowsBetween(Window.unboundedPreceding, Window.currentRow))
+    last = so_far == F.sum(kept.cast("int")).over(_whole(in_order))
+    what = (
+        F.when(col(REASON).isNotNull(), BAD)
+        .when(col(OP) == IGNORE, IGNORED)
+        .when(col(OP) == TRUNCATE, TRUNCATION)
+        .when(col("_lk_tied"), TIED)
+        .when(col("_lk_again"), REPEATED)
+        .when(last, WINNER)
+        .otherwise(OLDER)
+    )
+    oldest = F.min(F.when(kept, col(SEQ))).over(_whole(in_order))
+    scratch = ("_lk_spread", "_lk_deleted_here", "_lk_again", "_lk_shared", "_lk_tied")
+    return marked.withColumns({CLASS: what, OLDEST: oldest}).drop(*scratch)
+
+
+def _comparable_columns(events: DataFrame, payload: Sequence[str]) -> list[Column]:
+    types = {f.name: f.dataType for f in events.schema.fields}
+    return [comparable(col(c), types[c]) for c in sorted(payload) if c in types]
+
+
+def _whole(window: WindowSpec) -> WindowSpec:
+    return window.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
+
+
+def verdicts(winners: DataFrame, horizon: Column, forgotten: Column) -> DataFrame:
+    """Say what each winner does to what is known of its key.
+
+    *winners* has the keys, ``_lk_op``, ``_lk_seq``, ``_lk_at`` (NULL: no row stands) and ``_lk_dead`` (NULL: no tombstone).
+    *horizon* is the sequence of the latest truncation, *forgotten* that below which tombstones were dropped; both may be NULL.
+    Adds ``_lk_action`` (what happens to the row) and ``_lk_verdict`` (how the event counts). ``equal``: the event has the
+    sequence of the living row, so only its payload tells a duplicate from a tie.
+    """
+    dead = F.greatest(col(DEAD), horizon)
+    stands = col(AT).isNotNull()
+    # A crash between journal and table leaves a row standing that its tombstone already killed.
+    alive = stands & ~F.coalesce(col(AT) <= dead, F.lit(False))
+    mend = F.when(stands & ~alive, REMOVE).otherwise(NOTHING)
+    beyond = F.coalesce(col(SEQ) <= forgotten, F.lit(False)) & ~F.coalesce(col(AT) == col(SEQ), F.lit(False))
+    hidden = F.coalesce(col(SEQ) <= dead, F.lit(False))
+    upsert = col(OP) == UPSERT
+    action = (
+        F.when(beyond, mend)
+        .when(upsert & hidden, mend)
+        .when(upsert & alive & (col(SEQ) > col(AT)), UPDATE)
+        .when(upsert & alive, NOTHING)
+        .when(upsert, F.when(stands, UPDATE).otherwise(INSERT))
+        .when(stands & (col(AT) <= col(SEQ)), REMOVE)
+        .otherwise(mend)
+    )
+    verdict = (
+        F.when(beyond, BEYOND)
+        .when(upsert & hidden, STALE)
+        .when(upsert & alive & (col(SEQ) == col(AT)), EQUAL)
+        .when(upsert & alive & (col(SEQ) < col(AT)), STALE)
+        .when(upsert, APPLIED)
+        .when(stands & (col(AT) <= col(SEQ)), F.when(F.coalesce(col(SEQ) < dead, F.lit(False)), STALE).otherwise(APPLIED))
+        .when(stands & alive, STALE)
+        .when(F.coalesce(col(SEQ) == col(DEAD), F.lit(False)), DUPLICATE)
+        .when(hidden, STALE)
+        .otherwise(APPLIED)
+    )
+    return winners.withColumns({ACTION: action, VERDICT: verdict})
+
+
+def same_key(left: DataFrame, right: DataFrame, keys: Sequence[str]) -> Column:
+    """The join condition on key columns, which are never NULL here."""
+    return all_of(left[f"`{k}`"] == right[f"`{k}`"] for k in keys)

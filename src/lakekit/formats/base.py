@@ -1,0 +1,210 @@
+"""What a table format has to know: a few verbs over a pinned view, and tables that say what it can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import types as T
+
+from lakekit.errors import UnsupportedOperation
+from lakekit.partitioning import Transform
+from lakekit.pruning import Bound
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """Why a format cannot do something, and what can be done instead."""
+
+    reason: str
+    instead: str
+
+
+def unsupported(reason: str, *, instead: str) -> Unsupported:
+    """Say no with a reason and a way out."""
+    return Unsupported(reason, instead)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The shape of a table to create: columns, partition transforms, write mode, keys."""
+
+    schema: T.StructType
+    partitioning: tuple[Transform, ...] = ()
+    keys: tuple[str, ...] = ()
+    merge_on_read: bool = False
+    properties: Mapping[str, str] = field(default_factory=dict)
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """One state of a table, known from its metadata alone."""
+
+    version: str | None
+    schema: T.StructType
+    partition_columns: tuple[str, ...] = ()
+    merge_on_read: bool = False
+    empty: bool = False
+    rows: int | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """All stored columns, lakekit's hidden one too."""
+        return self.schema.names
+
+
+@dataclass(frozen=True)
+class ChangeSet:
+    """What to apply: one row per key.
+
+    *rows* has the table's columns, ``_lk_action`` (insert, update, delete), ``_lk_at`` (the sequence of the row that stood when
+    this was planned; a row that has moved on since is left alone) and the format's own locators of that row. *standing* is
+    SQL over alias ``t`` for the sequence of a stored row, *unmoved* the condition that the stored row is the one planned for.
+    *bounds* are implied by the keys of every row here. *size* is the number of rows.
+    """
+
+    rows: DataFrame
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    unmoved: str
+    bounds: tuple[Bound, ...] = ()
+    inserts: int = 0
+    updates: int = 0
+    deletes: int = 0
+    width: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many rows change."""
+        return self.inserts + self.updates + self.deletes
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What stands on top of a view after a write: whether only our own commit does, and its files."""
+
+    alone: bool
+    version: str | None
+    files_added: int = 0
+    files_removed: int = 0
+    bytes_added: int = 0
+    bytes_removed: int = 0
+    rows_added: int | None = None
+    rows_removed: int | None = None
+
+
+class Adapter(ABC):
+    """One table of one format. Constructing one touches nothing."""
+
+    name: ClassVar[str]
+    partitioning: ClassVar[Mapping[type[Transform], Callable[..., Any] | Unsupported]]
+    alterations: ClassVar[Mapping[str, bool | Unsupported]]
+    modes: ClassVar[Mapping[str, str]]
+    verbs: ClassVar[Mapping[str, bool | Unsupported]]
+    locators: ClassVar[tuple[str, ...]] = ()
+    hidden: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, spark: SparkSession, table: str) -> None:
+        self.spark = spark
+        self.table = table
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Whether the table exists in this format."""
+
+    @abstractmethod
+    def view(self) -> View:
+        """The current state; raises ``TableNotFound``. Starts no Spark job over data."""
+
+    @abstractmethod
+    def read(self, version: str | None = None) -> DataFrame:
+        """All stored columns at a version (default: the current one)."""
+
+    @abstractmethod
+    def create(self, spec: Spec) -> None:
+        """Create an empty table; nothing happens when it exists already."""
+
+    @abstractmethod
+    def apply(self, view: View, changes: ChangeSet, token: str) -> None:
+        """Apply the change set in one atomic commit that carries *token*; raises ``CommitConflict`` when a rival was faster."""
+
+    @abstractmethod
+    def append(self, rows: DataFrame, view: View, token: str) -> None:
+        """Add rows as they are."""
+
+    @abstractmethod
+    def overwrite(self, rows: DataFrame, where: str | None, view: View, token: str) -> None:
+        """Replace all rows, or those where a condition holds."""
+
+    @abstractmethod
+    def delete(self, where: str, token: str) -> None:
+        """Delete the rows where a condition holds."""
+
+    @abstractmethod
+    def add_columns(self, fields: Sequence[T.StructField]) -> None:
+        """Add nullable columns at the end, or nested fields named ``parent.child``."""
+
+    @abstractmethod
+    def widen_column(self, name: str, data_type: T.DataType) -> None:
+        """Change a column's type to a wider one."""
+
+    @abstractmethod
+    def landing(self, view: View, token: str, *, wrote: bool) -> Landing:
+        """What landed on top of *view*: ours, and nothing else?"""
+
+    @abstractmethod
+    def versions(self) -> DataFrame:
+        """The table's history in lakekit's one schema, see ``VERSIONS``."""
+
+    @abstractmethod
+    def resolve(self, version: str) -> str:
+        """Check that a version exists and can be read; raises ``TableNotFound`` naming it."""
+
+    @abstractmethod
+    def rollback(self, version: str, token: str) -> None:
+        """Make an earlier version the current state again."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Drop the table and its files."""
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Hold off other lakekit writers where the format's own conflict detection is not enough."""
+        yield
+
+    def storable(self, schema: T.StructType, keys: Sequence[str]) -> T.StructType:
+        """The schema as the format stores it."""
+        return schema
+
+    @classmethod
+    def can(cls, table: Mapping[Any, Any], what: Any, words: str) -> Any:
+        """Look a capability up; raises ``UnsupportedOperation`` with the table's reason and way out."""
+        entry = table.get(what, unsupported(f"{cls.name} has no {words}", instead="use one of: " + _names(table)))
+        if isinstance(entry, Unsupported):
+            raise UnsupportedOperation(f"{words}: {entry.reason}. Instead: {entry.instead}.")
+        return entry
+
+
+def _names(table: Mapping[Any, Any]) -> str:
+    able = [key for key, entry in table.items() if not isinstance(entry, Unsupported)]
+    return ", ".join(sorted(key.__name__.lower() if isinstance(key, type) else str(key) for key in able))
+
+
+VERSIONS = T.StructType(
+    [
+        T.StructField("version", T.StringType()),
+        T.StructField("parent", T.StringType()),
+        T.StructField("committed_at", T.TimestampType()),
+        T.StructField("operation", T.StringType()),
+        T.StructField("files_added", T.LongType()),
+        T.StructField("files_removed", T.LongType()),
+        T.StructField("rows_added", T.LongType()),
+        T.StructField("rows_removed", T.LongType()),
+    ]
+)
