@@ -10,12 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 Row = Mapping[str, Any]
 UPSERT, DELETE, TRUNCATE = "upsert", "delete", "truncate"
 COUNTS = ("read", "applied", "stale", "duplicate", "quarantined", "inserted", "updated", "deleted")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NAN = "NaN"  # one NaN that equals itself and hashes to one value
 
 
@@ -43,11 +45,13 @@ class Event(NamedTuple):
 
 
 def plain(value: Any) -> Any:
-    """One spelling of equal values: NaN equals itself, 0.0 equals -0.0, 1.50 equals 1.5."""
+    """One spelling of equal values: NaN equals itself, 0.0 equals -0.0, 1.50 equals 1.5; instants are microseconds."""
     if isinstance(value, float):
         return NAN if math.isnan(value) else value + 0.0
     if isinstance(value, Decimal):
         return value.normalize() + 0
+    if isinstance(value, datetime):
+        return (value - EPOCH) // timedelta(microseconds=1)
     if isinstance(value, (list, tuple)):
         return tuple(plain(v) for v in value)
     if isinstance(value, dict):
@@ -128,7 +132,9 @@ def _at(seq: tuple[Any, ...], live: list[Event], rules: Rules) -> list[tuple[str
     """What the events of one sequence author together: the larger payload, or column by column when they are sparse."""
     tied = [e for e in live if e.seq == seq]
     complete = [e for e in tied if len(e.values) == len(rules.payload)]
-    assert len(complete) in (0, len(tied)) or len(tied) == 1 or not conflicting(tied), "a tie of complete and sparse events has no one answer"
+    assert len(complete) in (0, len(tied)) or len(tied) == 1 or not conflicting(tied), (
+        "a tie of complete and sparse events has no one answer"
+    )
     if complete and len(complete) == len(tied):
         return list(max((e.values for e in tied), key=rank_values))
     authored: dict[str, Any] = {}

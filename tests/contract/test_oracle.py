@@ -64,7 +64,13 @@ def test_composite_sequences_compare_part_by_part_with_null_lowest() -> None:
 
 def test_keys_of_equal_value_are_one_key() -> None:
     delivered = [up(Decimal("1.50"), 1, a="x", b=1), up(Decimal("1.5"), 2, a="y", b=1), up(float("nan"), 1, a="n", b=1)]
-    delivered += [up(float("nan"), 2, a="m", b=1), up(-0.0, 1, a="z", b=1), up(0.0, 2, a="o", b=1), up("A", 1, a="A", b=1), up("a ", 1, a="a ", b=1)]
+    delivered += [
+        up(float("nan"), 2, a="m", b=1),
+        up(-0.0, 1, a="z", b=1),
+        up(0.0, 2, a="o", b=1),
+        up("A", 1, a="A", b=1),
+        up("a ", 1, a="a ", b=1),
+    ]
     assert {row[2] for row in rows(*delivered)} == {"y", "m", "o", "A", "a "}
 
 
@@ -87,10 +93,44 @@ def test_conflicts() -> None:
 def test_ledger_books_every_event_once() -> None:
     ledger = Ledger(RULES)
     first = [up(1, 1, a="x", b=1), up(1, 1, a="x", b=1), up(1, 2, a="y", b=1), gone(2, 5), up(3, 1, a="x", b=1), up(None, 1)]
-    assert ledger.book(first) == dict(read=6, applied=3, stale=1, duplicate=1, quarantined=1, inserted=2, deleted=0, updated=0)
-    assert ledger.book(first) == dict(read=6, applied=0, stale=1, duplicate=4, quarantined=1, inserted=0, deleted=0, updated=0)
+    assert ledger.book(first) == {
+        "read": 6,
+        "applied": 3,
+        "stale": 1,
+        "duplicate": 1,
+        "quarantined": 1,
+        "inserted": 2,
+        "deleted": 0,
+        "updated": 0,
+    }
+    assert ledger.book(first) == {
+        "read": 6,
+        "applied": 0,
+        "stale": 1,
+        "duplicate": 4,
+        "quarantined": 1,
+        "inserted": 0,
+        "deleted": 0,
+        "updated": 0,
+    }
     late = [gone(1, 1), up(2, 4, a="x", b=1), gone(3, 2), up(1, 3, a="y", b=1)]
-    assert ledger.book(late) == dict(read=4, applied=2, stale=2, duplicate=0, quarantined=0, inserted=0, deleted=1, updated=1)
-    assert ledger.book([{"op": "T", "seq": 9}, up(1, 8, a="x", b=1)]) == dict(
-        read=2, applied=1, stale=1, duplicate=0, quarantined=0, inserted=0, deleted=1, updated=0
-    )
+    assert ledger.book(late) == {
+        "read": 4,
+        "applied": 2,
+        "stale": 2,
+        "duplicate": 0,
+        "quarantined": 0,
+        "inserted": 0,
+        "deleted": 1,
+        "updated": 1,
+    }
+    assert ledger.book([{"op": "T", "seq": 9}, up(1, 8, a="x", b=1)]) == {
+        "read": 2,
+        "applied": 1,
+        "stale": 1,
+        "duplicate": 0,
+        "quarantined": 0,
+        "inserted": 0,
+        "deleted": 1,
+        "updated": 0,
+    }

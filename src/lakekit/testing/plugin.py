@@ -1,0 +1,24 @@
+"""The pytest plugin: one local Spark session for all tests, started when the first test asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """A local session with every table format of its Spark line, in UTC, on two cores, with a warehouse that pytest tidies away.
+
+    Override it in your ``conftest.py`` to change anything. It starts no Spark before a test asks for it.
+    """
+    import lakekit
+
+    session = lakekit.session(warehouse=str(tmp_path_factory.mktemp("warehouse")), app_name="lakekit-tests")
+    yield session
+    session.stop()
