@@ -1,0 +1,99 @@
+"""``lakekit run`` and ``lakekit plan``."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace, _SubParsersAction
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lakekit.errors import ConfigError, DataRejected, LakekitError
+
+if TYPE_CHECKING:
+    from lakekit.job.spec import Job
+
+DONE, FAILED, BAD_CONFIG, REJECTED = 0, 1, 2, 3
+EXIT_CODES = "exit codes: 0 done, 1 failed, 2 the job file or an argument is wrong, 3 a policy refused the data (nothing was written)"
+
+
+def add_commands(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the two commands to ``lakekit``'s parser."""
+    for name, handler, says in (
+        ("run", run_command, "run a job file"),
+        ("plan", plan_command, "say what a job file would do, and write nothing"),
+    ):
+        parser = subparsers.add_parser(name, help=says, description=says.capitalize() + ".", epilog=EXIT_CODES)
+        parser.add_argument("job", help="the job file: YAML or JSON, a path or s3://…")
+        parser.add_argument("--set", dest="settings", metavar="A.B=VALUE", action="append", default=[], help="set one value of the file")
+        parser.add_argument("--arg", dest="arguments", metavar="NAME=VALUE", action="append", default=[], help="a value for ${arg:NAME}")
+        parser.set_defaults(handler=handler)
+
+
+def run_command(args: Namespace) -> int:
+    """Run the job and return the exit code."""
+    return exit_code(lambda: _run(args))
+
+
+def plan_command(args: Namespace) -> int:
+    """Plan the job and return the exit code."""
+    return exit_code(lambda: _plan(args))
+
+
+def exit_code(action: Callable[[], None]) -> int:
+    """Do it; a lakekit error becomes one message on standard error and its exit code."""
+    try:
+        action()
+    except LakekitError as error:
+        print(f"lakekit: {error}", file=sys.stderr)
+        return code_of(error)
+    return DONE
+
+
+def code_of(error: LakekitError) -> int:
+    """The exit code that stands for an error.
+
+    >>> from lakekit.errors import TieConflict
+    >>> code_of(ConfigError("")), code_of(TieConflict("")), code_of(LakekitError(""))
+    (2, 3, 1)
+    """
+    if isinstance(error, ConfigError):
+        return BAD_CONFIG
+    return REJECTED if isinstance(error, DataRejected) else FAILED
+
+
+def _run(args: Namespace) -> None:
+    from lakekit.job import open_session, run
+    from lakekit.job.log import to_stderr
+    from lakekit.job.progress import watch
+
+    job = _load(args)
+    to_stderr()
+    spark = open_session(job)
+    for outcome in run(job, spark, watch=watch(spark)):
+        print(outcome)
+
+
+def _plan(args: Namespace) -> None:
+    from lakekit.job import plan
+
+    print(plan(_load(args)))
+
+
+def _load(args: Namespace) -> Job:
+    from lakekit.job.names import nearest
+    from lakekit.job.references import normal
+    from lakekit.job.spec import load
+
+    given = dict(map(_pair, args.arguments))
+    job = load(args.job, arguments=given, settings=args.settings)
+    for name in given:
+        if normal(name) not in job.arguments:
+            raise ConfigError(f"--arg {name}: {job.file} has no ${{arg:{name}}}{nearest(name, job.arguments)}.")
+    return job
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ConfigError("--arg: expected NAME=VALUE.")
+    return name, value

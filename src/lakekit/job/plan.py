@@ -1,0 +1,68 @@
+"""Plan a bound job: what each step would do, as far as the table format can say without writing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lakekit.commit import Commit
+from lakekit.job.bind import Call
+from lakekit.job.run import Work, open_session
+from lakekit.job.spec import Job
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one step would do: a dry `Commit`, schema changes, or None where nothing can be said without writing."""
+
+    number: int
+    step: str
+    outcome: Any = None
+
+    def __str__(self) -> str:
+        if self.outcome is None:
+            said = "runs; its effect cannot be told before"
+        elif isinstance(self.outcome, Commit):
+            said = str(self.outcome)
+        else:
+            said = ", ".join(map(str, self.outcome)) or "no schema change"
+        return f"{self.number}. {self.step}: {said}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The predictions for one job; ``exists`` says whether its table is there now. Printing it shows no argument's value."""
+
+    job: str
+    table: str
+    format: str | None
+    exists: bool
+    predictions: tuple[Prediction, ...]
+
+    def __str__(self) -> str:
+        state = "exists" if self.exists else "does not exist and would be made"
+        head = f"{self.job}: table {self.table} ({self.format or 'format as found'}) {state}"
+        return "\n".join([head, *map(str, self.predictions), "Nothing was written."])
+
+
+def plan(job: Job, spark: SparkSession | None = None) -> Plan:
+    """Predict every step's counts and schema changes; writes nothing, not even a table's folder."""
+    work = Work(job, spark or open_session(job), "plan")
+    return Plan(job.name, job.table, job.format, work.table.exists(), tuple(_predict(work)))
+
+
+def _predict(work: Work) -> Iterator[Prediction]:
+    allowed: tuple[str, ...] = ()
+    for number, step in enumerate(work.job.steps, 1):
+        outcome = work.call(step, dry_run=True, **_evolved(step, allowed)) if step.takes("dry_run") else None
+        # A later step meets the table that an earlier one would have evolved.
+        allowed += tuple(step.arguments.get("allow", ()))
+        yield Prediction(number, step.name, outcome)
+
+
+def _evolved(step: Call, allowed: tuple[str, ...]) -> dict[str, Any]:
+    return {"evolve": allowed} if allowed and step.takes("evolve") and "evolve" not in step.arguments else {}

@@ -1,0 +1,165 @@
+"""References in a job file, ``${env:NAME}`` and ``${arg:NAME:-default}``, and the rule that no secret stands there in plain.
+
+A key that sounds like a secret (``password``, ``api_key``, ``fs.s3a.secret.key`` …) takes a reference and nothing else. It is
+checked, but stays the reference ``env:NAME`` in the bound job, so that nothing made from the job can print it; whoever needs
+the secret looks it up at the last moment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from lakekit.errors import ConfigError
+from lakekit.job.document import Node
+from lakekit.job.names import nearest
+
+REFERENCE = re.compile(r"\$\$\{|\$\{(?P<kind>[^:}]*):(?P<name>[^}]*?)(?P<default>:-[^}]*)?\}")
+SECRET_KEY = re.compile(
+    r"(?i)(?=.*(passw|pwd$|passphrase|secret|credential|token$|(private|api|access|account|sas).?key))(?!.*(provider|class|impl|type|mode)$)"
+)
+SECRET_REFERENCE = re.compile(r"(?:\$\{env:(?P<braced>\w+)\}|env:(?P<plain>\w+))")
+SECRET_IN_TEXT = re.compile(r"(?i)(?:password|passwd|pwd|secret|token)=(?!\$\{|env:)[^\s&;]|://[^/\s:@]+:(?!\$\{)[^@/\s]+@")
+KINDS = ("env", "arg", "job")
+
+
+@dataclass
+class Scope:
+    """What references may name: the environment, the arguments given to the run, and the job file's own folder.
+
+    ``missing`` fills up while values are resolved, so that all that is missing can be named at once.
+    """
+
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    folder: str = "."
+    missing: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.arguments = {normal(name): value for name, value in self.arguments.items()}
+
+
+def resolve(root: Node, scope: Scope) -> Node:
+    """Replace every reference below ``root`` and refuse literal secrets.
+
+    A key whose whole value is a reference to nothing (``${arg:warehouse:-}``) is left out, as if it were not written.
+    Raises `ConfigError`, which names every reference without a value together, and never a value.
+
+    >>> from lakekit.job.document import parse, plain
+    >>> job = parse("path: s3://${arg:bucket}/in\\nmode: ${arg:mode:-daily}\\npassword: ${env:HOME}", "job.yaml")
+    >>> plain(resolve(job, Scope({"bucket": "landing"})))
+    {'path': 's3://landing/in', 'mode': 'daily', 'password': 'env:HOME'}
+    """
+    resolved = _resolve(root, scope)
+    if scope.missing:
+        raise ConfigError("\n".join(scope.missing))
+    return resolved
+
+
+def secret(reference: str, environment: Mapping[str, str] | None = None) -> str:
+    """Look up what a secret's reference, such as ``env:PGPASSWORD``, stands for.
+
+    >>> secret("env:PGPASSWORD", {"PGPASSWORD": "x"})
+    'x'
+    """
+    match = SECRET_REFERENCE.fullmatch(reference)
+    if match is None:
+        raise ConfigError("a secret must be given as env:NAME.")
+    name = match["braced"] or match["plain"]
+    value = (os.environ if environment is None else environment).get(name)
+    if value is None:
+        raise ConfigError(f"the environment variable {name} is not set, and a secret is read from it.")
+    return value
+
+
+def argument_names(root: Node) -> frozenset[str]:
+    """The names of all ``${arg:…}`` in the file, whether or not they have a default.
+
+    >>> from lakekit.job.document import parse
+    >>> sorted(argument_names(parse("a: ${arg:x}-${arg:y:-1}", "job.yaml")))
+    ['x', 'y']
+    """
+    return frozenset(_argument_names(root))
+
+
+def normal(name: str) -> str:
+    """One spelling for ``my-arg`` and ``my_arg``, as Glue has it."""
+    return name.replace("-", "_")
+
+
+def _argument_names(node: Node) -> Iterator[str]:
+    if isinstance(node.value, str):
+        yield from (normal(m["name"]) for m in REFERENCE.finditer(node.value) if m["kind"] == "arg")
+    for child in node.children():
+        yield from _argument_names(child)
+
+
+def _resolve(node: Node, scope: Scope) -> Node:
+    if isinstance(node.value, dict):
+        entries = {key: _resolve_entry(key, child, scope) for key, child in node.value.items()}
+        return replace(node, value={key: child for key, child in entries.items() if not _absent(child)})
+    if isinstance(node.value, list):
+        items = [_resolve(child, scope) for child in node.value]
+        return replace(node, value=[child for child in items if not _absent(child)])
+    return _resolve_text(node, scope) if isinstance(node.value, str) else node
+
+
+def _absent(node: Node) -> bool:
+    return node.expanded and node.value == ""
+
+
+def _resolve_entry(key: str, node: Node, scope: Scope) -> Node:
+    if SECRET_KEY.match(key) and isinstance(node.value, str | int | float) and not isinstance(node.value, bool):
+        return _secret_entry(key, node, scope)
+    return _resolve(node, scope)
+
+
+def _secret_entry(key: str, node: Node, scope: Scope) -> Node:
+    match = SECRET_REFERENCE.fullmatch(str(node.value))
+    if match is None:
+        say = "looks like a secret and must not stand in a job file. Write ${env:NAME} and set NAME outside"
+        raise ConfigError(f'{node.place}: "{key}" {say}.')
+    name = match["braced"] or match["plain"]
+    if name not in scope.environment:
+        scope.missing.append(f"{node.place}: {_how_to_give('env', name, scope)}")
+    return replace(node, value=f"env:{name}")
+
+
+def _resolve_text(node: Node, scope: Scope) -> Node:
+    if SECRET_IN_TEXT.search(node.value):
+        raise ConfigError(f"{node.place}: this text holds a password or token. Write ${{env:NAME}} in its place and set NAME outside.")
+    text = REFERENCE.sub(lambda match: _value_of(match, node.place, scope), node.value)
+    return replace(node, value=text, expanded=text != node.value)
+
+
+def _value_of(match: re.Match[str], place: str, scope: Scope) -> str:
+    if match[0] == "$${":
+        return "${"
+    kind, name, default = match["kind"], match["name"], match["default"]
+    found = _look_up(kind, name, place, scope)
+    if found is not None:
+        return found
+    if default is not None:
+        return default.removeprefix(":-")
+    scope.missing.append(f"{place}: {_how_to_give(kind, name, scope)}")
+    return ""
+
+
+def _look_up(kind: str, name: str, place: str, scope: Scope) -> str | None:
+    if kind == "env":
+        return scope.environment.get(name)
+    if kind == "arg":
+        return scope.arguments.get(normal(name))
+    if kind == "job" and name == "dir":
+        return scope.folder
+    known = "${env:NAME}, ${arg:NAME}, ${job:dir}; the first two may end in a default, ${arg:NAME:-value}"
+    raise ConfigError(f'{place}: "${{{kind}:{name}}}" is no reference{nearest(kind, KINDS)}. Known: {known}.')
+
+
+def _how_to_give(kind: str, name: str, scope: Scope) -> str:
+    if kind == "env":
+        return f"the environment variable {name} is not set. Set it before the run."
+    given = nearest(name, scope.arguments, "given is")
+    return f"the argument {name} is missing{given}. Pass --arg {name}=value (on Glue and EMR: --{name} value)."

@@ -1,0 +1,118 @@
+"""Run a bound job: source → table → steps, one structured log line each."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from lakekit.errors import LakekitError
+from lakekit.job.bind import Call
+from lakekit.job.log import facts, line, logger
+from lakekit.job.progress import Watch
+from lakekit.job.references import SECRET_KEY, secret
+from lakekit.job.spec import Job
+from lakekit.job.steps import DATA
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from lakekit.changes import ChangeFeed
+    from lakekit.table import Table
+
+
+def open_session(job: Job) -> SparkSession:
+    """The session of the job: a local one, or on Glue, EMR and under spark-submit the one that is there, after a check.
+
+    Raises `lakekit.errors.SessionError` naming what is missing and the conf line to add.
+    """
+    arguments = dict(job.session.arguments)
+    conf: Mapping[str, Any] = arguments.pop("conf", None) or {}
+    opened: SparkSession = job.session.function(
+        *filter(None, [job.format]), **arguments, conf={key: _secret_or_plain(key, value) for key, value in conf.items()}
+    )
+    return opened
+
+
+def _secret_or_plain(key: str, value: Any) -> Any:
+    return secret(value) if SECRET_KEY.match(key) and isinstance(value, str) else value
+
+
+def run(job: Job, spark: SparkSession | None = None, *, run_id: str | None = None, watch: Watch | None = None) -> tuple[Any, ...]:
+    """Run every step in order and return what each returned: a `Commit`, or the schema changes made.
+
+    ``spark`` defaults to `open_session`; ``run_id`` (default: a new one) stands in each log line; ``watch`` shows progress.
+    The first step that fails ends the run and its error is raised; steps before it stay done, and running again is safe.
+    """
+    work = Work(job, spark or open_session(job), run_id or uuid.uuid4().hex[:12])
+    work.create()
+    watch = watch or (lambda label: nullcontext())
+    outcomes = []
+    for number, step in enumerate(job.steps, 1):
+        with watch(f"[{number}/{len(job.steps)}] {step.name} {job.table}"):
+            outcomes.append(work.step(number, step))
+    return tuple(outcomes)
+
+
+@dataclass
+class Work:
+    """A job at work: its table, and its feed, read once when first wanted."""
+
+    job: Job
+    spark: SparkSession
+    run_id: str
+
+    @cached_property
+    def table(self) -> Table:
+        """The table; holding it touches nothing."""
+        from lakekit.table import Table
+
+        return Table(self.spark, self.job.table, self.job.format)
+
+    @cached_property
+    def feed(self) -> ChangeFeed:
+        """The incoming changes; holding them evaluates nothing."""
+        source = self.job.source
+        assert source is not None, "binding refuses a step that needs data where there is no source"
+        feed: ChangeFeed = source.function(**source.arguments, **({"spark": self.spark} if source.takes("spark") else {}))
+        return feed
+
+    def create(self) -> None:
+        """Make the table as the file says, unless it is there."""
+        if self.job.create is not None and not self.table.exists():
+            self.step(0, self.job.create)
+
+    def step(self, number: int, step: Call, **more: Any) -> Any:
+        """Run one step and log its line."""
+        start = time.monotonic()
+        try:
+            outcome = self.call(step, **more)
+        except LakekitError as error:
+            self._log(step.name, number, start, "failed", error=type(error).__name__, message=str(error))
+            raise
+        self._log(step.name, number, start, "done", **_without_repeats(facts(outcome)))
+        return outcome
+
+    def call(self, step: Call, **more: Any) -> Any:
+        """Call a verb of the table with the file's arguments and what the job supplies."""
+        arguments: dict[str, Any] = {"quarantine": self.job.quarantine} if self.job.quarantine and step.takes("quarantine") else {}
+        arguments |= step.arguments
+        for name in DATA:
+            if step.takes(name):
+                arguments[name] = self.feed
+        return step.function(self.table, **arguments, **more)
+
+    def _log(self, step: str, number: int, start: float, status: str, **values: Any) -> None:
+        job, seconds = self.job, round(time.monotonic() - start, 3)
+        said = {"run": self.run_id, "job": job.name, "table": job.table, "format": job.format, "step": step, "number": number}
+        logger.info(line("step", **said, status=status, seconds=seconds, **values))
+
+
+def _without_repeats(found: dict[str, Any]) -> dict[str, Any]:
+    """A commit's facts without those that the line says already."""
+    said = {"operation", "table", "format", "seconds"}
+    return {("batch" if key == "batch_id" else key): value for key, value in found.items() if key not in said}
