@@ -1,0 +1,77 @@
+"""How each table format is wired into a Spark session: the classes, the extensions and the confs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lakekit.errors import ConfigError
+
+CATALOG = "lake"  # the local Iceberg catalog
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """How a table format is wired into a Spark session, the same on every runtime.
+
+    ``confs`` are what the format cannot work without; ``local`` is added to sessions that lakekit builds itself.
+    ``{warehouse}`` in a value stands for the warehouse folder. ``catalogs`` names the classes, any of which will do as
+    the value of some ``spark.sql.catalog.*`` conf; the first one is what lakekit sets and what it proposes.
+    """
+
+    name: str
+    probe: str
+    extension: str
+    catalog_conf: str
+    catalogs: tuple[str, ...]
+    confs: Mapping[str, str] = field(default_factory=dict)
+    local: Mapping[str, str] = field(default_factory=dict)
+
+
+# In the order in which Spark must meet the extensions: Hudi's parser first, Iceberg's last, or CALL goes astray.
+WIRING = (
+    Wiring(
+        "hudi",
+        probe="org.apache.hudi.DefaultSource",
+        extension="org.apache.spark.sql.hudi.HoodieSparkSessionExtension",
+        catalog_conf="spark.sql.catalog.spark_catalog",
+        catalogs=("org.apache.spark.sql.hudi.catalog.HoodieCatalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"),
+        confs={"spark.serializer": "org.apache.spark.serializer.KryoSerializer"},
+        local={"spark.kryo.registrator": "org.apache.spark.HoodieSparkKryoRegistrar"},
+    ),
+    Wiring(
+        "delta",
+        probe="org.apache.spark.sql.delta.sources.DeltaDataSource",
+        extension="io.delta.sql.DeltaSparkSessionExtension",
+        catalog_conf="spark.sql.catalog.spark_catalog",
+        catalogs=("org.apache.spark.sql.delta.catalog.DeltaCatalog",),
+        # Delta rebuilds a table's state in 50 tasks by default; a laptop has no use for them.
+        local={"spark.databricks.delta.snapshotPartitions": "2"},
+    ),
+    Wiring(
+        "iceberg",
+        probe="org.apache.iceberg.spark.source.IcebergSource",
+        extension="org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        catalog_conf=f"spark.sql.catalog.{CATALOG}",
+        catalogs=("org.apache.iceberg.spark.SparkCatalog", "org.apache.iceberg.spark.SparkSessionCatalog"),
+        local={
+            f"spark.sql.catalog.{CATALOG}.type": "hadoop",
+            f"spark.sql.catalog.{CATALOG}.warehouse": "{warehouse}",
+            # Tables change under other processes' hands; a cached table would hide their commits.
+            f"spark.sql.catalog.{CATALOG}.cache-enabled": "false",
+        },
+    ),
+)
+FORMATS = tuple(wiring.name for wiring in WIRING)
+
+
+def wiring(name: str) -> Wiring:
+    """The wiring of one format; `ConfigError` when there is no such format.
+
+    >>> wiring("delta").extension
+    'io.delta.sql.DeltaSparkSessionExtension'
+    """
+    for candidate in WIRING:
+        if candidate.name == name:
+            return candidate
+    raise ConfigError(f"unknown table format {name!r}. Formats: {', '.join(sorted(FORMATS))}.")
