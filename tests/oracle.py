@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 Row = Mapping[str, Any]
@@ -45,11 +44,9 @@ class Event(NamedTuple):
 
 
 def plain(value: Any) -> Any:
-    """One spelling of equal values: NaN equals itself, 0.0 equals -0.0, 1.50 equals 1.5; instants are microseconds."""
+    """One spelling of equal values: NaN equals itself, 0.0 and -0.0 are one; instants are microseconds."""
     if isinstance(value, float):
         return NAN if math.isnan(value) else value + 0.0
-    if isinstance(value, Decimal):
-        return value.normalize() + 0
     if isinstance(value, datetime):
         return (value - EPOCH) // timedelta(microseconds=1)
     if isinstance(value, (list, tuple)):
@@ -62,7 +59,7 @@ def plain(value: Any) -> Any:
 def rank(value: Any) -> Any:
     """Order of values as the contract says: NULL lowest, NaN highest, tuples part by part."""
     if isinstance(value, tuple):
-        return tuple(rank(v) for v in value)
+        return (1, tuple(rank(v) for v in value))
     if value is None:
         return (0, 0)
     return (2, 0) if value == NAN else (1, value)

@@ -1,0 +1,215 @@
+"""Killing writers and racing them: used with small numbers by the tests and with large ones by ``tests.torture``."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+import lakekit as lk
+from lakekit.testing import frame
+from tests.contract.harness import Mode, Subject, check_sum, data_files, subject
+from tests.contract.writer import Writer
+from tests.oracle import Row, Rules
+
+RULES = Rules(("id",), ("seq",), ("id", "seq", "region", "v"))
+SCHEMA = "id string, seq bigint, op string, region string, v string"
+DESCRIBED = {"delete_when": "op = 'D'", "except_columns": ["op"]}
+KEYS = 60
+REGIONS = ["eu", "us", "asia"]
+
+
+@dataclass
+class Tally:
+    """What happened over many rounds."""
+
+    mode: str
+    rounds: int = 0
+    events: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        return f"{self.mode}: {self.rounds} rounds, " + ", ".join(f"{n} {name}" for name, n in sorted(self.events.items()))
+
+
+def warehouse_of(spark: SparkSession) -> str:
+    return str(spark.conf.get("spark.sql.warehouse.dir")).removeprefix("file:")
+
+
+def new_subject(spark: SparkSession, mode: Mode, name: str) -> Subject:
+    return subject(spark, mode, name, SCHEMA, RULES, **DESCRIBED).create(partition_by=["region"])
+
+
+def order(made: Subject, batch: Path, **more: Any) -> dict[str, Any]:
+    """What to tell a writer to upsert a batch that lies in a file."""
+    return {"table": made.table.name, "format": made.mode.format, "batch": str(batch), "described": made.described, **more}
+
+
+# --- kills ----------------------------------------------------------------------------------------------------------
+
+
+def batch_of(round_: int, dice: random.Random) -> list[Row]:
+    """Updates, moves, deletes by key only, new keys, and late events for keys that earlier rounds deleted."""
+    seq = 10 * round_
+
+    def change(n: int) -> Row:
+        key = f"k{n:03}"
+        if dice.random() < 0.25:
+            return {"id": key, "seq": seq, "op": "D"}
+        late = dice.random() < 0.2
+        return {"id": key, "seq": seq - 15 if late else seq, "op": "U", "region": dice.choice(REGIONS), "v": f"{key} in round {round_}"}
+
+    return [change(n) for n in dice.sample(range(KEYS), KEYS // 2)]
+
+
+def kills(spark: SparkSession, mode: Mode, rounds: int, seed: int, folder: Path, name: str = "killed") -> Tally:
+    """Kill a writer at a random moment of each upsert; the same batch again must give the table of a clean run.
+
+    The moments are spread over the length of an upsert: the k-th of n kills falls into the k-th part. The next writer
+    starts while the current one is at work.
+    """
+    dice, tally = random.Random(seed), Tally(f"{mode.id} kills")
+    made = new_subject(spark, mode, name)
+    made.upsert([{"id": f"k{n:03}", "seq": 0, "op": "U", "region": REGIONS[n % 3], "v": "base"} for n in range(KEYS)])
+    writers = _writers(warehouse_of(spark), folder, rounds + 1)
+    length = _length(made, next(writers), folder, dice)
+    moments = [(k + dice.random()) / rounds for k in range(rounds)]
+    dice.shuffle(moments)
+    for k, (moment, writer) in enumerate(zip(moments, writers, strict=True), start=2):
+        rows = batch_of(k, dice)
+        batch = _stored(made, rows, folder / f"{made.table.name}_{k}")
+        writer.wait_until_ready().tell(**order(made, batch))
+        time.sleep(moment * length)
+        tally.events["caught at work" if writer.kill() else "finished before the kill"] += 1
+        _mend(made, rows, tally)
+        tally.rounds += 1
+    return tally
+
+
+def _mend(made: Subject, rows: list[Row], tally: Tally) -> None:
+    """Run the batch again, and once more: the first gives the table of a clean run, the second changes nothing."""
+    before = made.table.df().count()
+    again = made.upsert(rows)
+    check_sum(again)
+    made.check()
+    tally.events["re-runs that changed the table" if again.changed else "re-runs that found all done"] += 1
+    files = data_files(made.spark, made.table.name)
+    replay = made.table.upsert(made.feed(rows))
+    assert replay.applied == 0 and not replay.changed, f"{replay} (rows before the re-run: {before})"
+    assert data_files(made.spark, made.table.name) == files
+
+
+def _length(made: Subject, writer: Writer, folder: Path, dice: random.Random) -> float:
+    """How long a first upsert takes in a new process."""
+    rows = batch_of(1, dice)
+    writer.wait_until_ready().tell(**order(made, _stored(made, rows, folder / f"{made.table.name}_1")))
+    answer = writer.answer()
+    writer.close()
+    assert "commit" in answer, answer
+    made.delivered += rows
+    made.check()
+    return float(answer["seconds"])
+
+
+def _writers(warehouse: str, folder: Path, number: int) -> Iterator[Writer]:
+    """Writers one after the other, each started before its predecessor is used; none outlives the loop."""
+    folder.mkdir(parents=True, exist_ok=True)
+    coming: list[Writer] = []
+    try:
+        for n in range(number):
+            coming = coming or [Writer(warehouse, folder / f"writer_{n}.log").wait_until_ready()]
+            current = coming.pop()
+            coming = [Writer(warehouse, folder / f"writer_{n + 1}.log")] if n + 1 < number else []
+            try:
+                yield current
+            finally:
+                current.close()
+    finally:
+        for writer in coming:
+            writer.close()
+
+
+def _stored(made: Subject, rows: list[Row], path: Path) -> Path:
+    frame(made.spark, rows, made.schema).coalesce(1).write.mode("overwrite").parquet(str(path))
+    return path
+
+
+# --- races ----------------------------------------------------------------------------------------------------------
+
+
+def rivals(round_: int) -> tuple[list[Row], list[Row]]:
+    """Two batches over the same new keys: both insert; one inserts and the other deletes, before and after; moves; own keys."""
+
+    def up(key: str, seq: int, region: str, v: str) -> Row:
+        return {"id": f"r{round_:03}-{key}", "seq": seq, "op": "U", "region": region, "v": v}
+
+    def gone(key: str, seq: int) -> Row:
+        return {"id": f"r{round_:03}-{key}", "seq": seq, "op": "D"}
+
+    mine = [up("both", 1, "eu", "mine"), up("moved", 2, "us", "mine"), up("late", 1, "eu", "dead"), gone("beaten", 1), gone("killed", 3)]
+    theirs = [
+        up("both", 2, "eu", "theirs"),
+        up("moved", 1, "asia", "theirs"),
+        gone("late", 2),
+        up("beaten", 2, "eu", "lives"),
+        up("killed", 2, "us", "dead"),
+    ]
+    for batch in (mine, theirs):
+        batch.append(up("twin", 1, "eu", "both say the same"))
+    mine += [up(f"mine{n}", 1, REGIONS[n % 3], "mine") for n in range(4)]
+    theirs += [up(f"theirs{n}", 1, REGIONS[n % 3], "theirs") for n in range(4)]
+    if round_ > 1:  # rows that stand already: one moves them, the other deletes them with a key-only delete
+        mine += [up(f"old{n}", 5 + n % 2 * 2, REGIONS[(n + 1) % 3], "moved") for n in range(4)]
+        theirs += [gone(f"old{n}", 6) for n in range(4)]
+    mine = [{**row, "id": row["id"].replace(f"r{round_:03}-old", f"r{round_ - 1:03}-mine")} for row in mine]
+    theirs = [{**row, "id": row["id"].replace(f"r{round_:03}-old", f"r{round_ - 1:03}-mine")} for row in theirs]
+    return mine, theirs
+
+
+@contextmanager
+def rival(spark: SparkSession, folder: Path) -> Iterator[Writer]:
+    """A second process on the same warehouse."""
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = Writer(warehouse_of(spark), folder / "rival.log")
+    try:
+        yield writer.wait_until_ready()
+    finally:
+        writer.close()
+
+
+def races(made: Subject, writer: Writer, rounds: int, seed: int, folder: Path) -> Tally:
+    """Let this process and the rival upsert at once; whoever gives up runs again, and the table is that of all events."""
+    dice, tally = random.Random(seed), Tally(f"{made.mode.id} races")
+    for k in range(1, rounds + 1):
+        mine, theirs = rivals(k)
+        batch = _stored(made, theirs, folder / f"{made.table.name}_{k}")
+        start = time.time() + 0.4
+        writer.tell(**order(made, batch, at=start + dice.uniform(0, 0.4)))
+        ours = _at(start + dice.uniform(0, 0.4), lambda rows=mine: made.table.upsert(made.feed(rows)))
+        answer = writer.answer()
+        assert "error" not in answer, answer
+        made.delivered += mine + theirs
+        for lost, rows in ((ours is None, mine), ("conflict" in answer, theirs)):
+            if lost:
+                tally.events["gave up with CommitConflict"] += 1
+                made.table.upsert(made.feed(rows))
+        made.check()
+        attempts = [ours.attempts if ours else 0, (answer.get("commit") or {}).get("attempts", 0)]
+        tally.events["rounds with a retry inside"] += max(attempts) > 1
+        tally.rounds += 1
+    return tally
+
+
+def _at(moment: float, work: Callable[[], lk.Commit]) -> lk.Commit | None:
+    """Do the work at a moment; ``None`` when other writers won."""
+    time.sleep(max(0.0, moment - time.time()))
+    try:
+        return work()
+    except lk.errors.CommitConflict:
+        return None

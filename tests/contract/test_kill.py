@@ -1,0 +1,23 @@
+"""C9: after a SIGKILL at any moment, the same batch again gives the table of a clean run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.contract.faults import kills
+from tests.contract.harness import MODES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", dict.fromkeys(mode.format for mode in MODES))
+def test_killed_writers(spark: SparkSession, format: str, tmp_path: Path) -> None:
+    both = [mode for mode in MODES if mode.format == format]
+    caught = 0
+    for mode, rounds in zip(both, (2, 1), strict=True):
+        tally = kills(spark, mode, rounds, seed=rounds, folder=tmp_path)
+        assert tally.rounds == rounds
+        caught += tally.events["caught at work"]
+    assert caught > 0, "no kill fell into an upsert"

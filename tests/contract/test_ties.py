@@ -1,0 +1,99 @@
+"""C3: events of one key at one sequence that disagree, in one batch and with what the table holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import lakekit as lk
+from lakekit.testing import assert_same_rows
+from tests.contract.harness import Subject, check_sum, counts, files
+from tests.oracle import Ledger, Row, Rules
+
+RULES = Rules(("id",), ("seq",), ("id", "seq", "a", "b"))
+SCHEMA = "id int, seq bigint, op string, a string, b int"
+
+
+def up(id: int, seq: int, a: str | None, b: int | None) -> Row:
+    return {"id": id, "seq": seq, "op": "U", "a": a, "b": b}
+
+
+BASE = [up(n, 1, "base", n) for n in range(1, 9)]
+SETTLED: list[Row] = [
+    *[up(1, 5, "same", 5)] * 3,
+    up(2, 5, "settled by the delete", 1),
+    up(2, 5, "beside it", 2),
+    {"id": 2, "seq": 5, "op": "D"},
+]
+
+
+def refused(subject: Subject, rows: list[Row]) -> None:
+    """The batch fails as a whole, and neither table nor journal nor quarantine has a new file."""
+    before = files(subject.spark, subject.table.name)
+    with pytest.raises(lk.errors.TieConflict) as conflict:
+        subject.table.upsert(subject.feed(rows))
+    assert "s3cret" not in str(conflict.value)
+    assert files(subject.spark, subject.table.name) == before
+    subject.check()
+
+
+def test_fail_and_quarantine(new: Callable[..., Subject]) -> None:
+    subject = new("ties", SCHEMA, RULES, delete_when="op = 'D'", except_columns=["op"])
+    subject.create()
+    subject.upsert(BASE)
+    refused(subject, [up(1, 5, "s3cret", 5), up(1, 5, "s3cret too", 5), up(9, 1, "innocent", 9)])
+    refused(subject, [up(1, 1, "s3cret", 1)])  # the table holds another payload at this sequence
+    commit = subject.upsert(SETTLED)
+    assert (commit.applied, commit.duplicate, commit.stale) == (2, 2, 2)
+    subject.check()
+    refused(subject, [up(1, 5, "same", None)])
+
+    tied = [up(3, 5, "one", 1), up(3, 5, None, 1), up(3, 5, "one", 1), up(4, 1, "not the table's", 4)]
+    good = [up(3, 6, "later", 6), up(5, 5, "good", 5), up(6, 1, "base", 6)]
+    commit = subject.table.upsert(subject.feed(tied + good, ties="quarantine"), batch_id="b1")
+    check_sum(commit)
+    assert (commit.read, commit.quarantined, commit.applied, commit.duplicate) == (7, 4, 2, 1)
+    subject.delivered += good
+    subject.check()
+    quarantine = lk.Table(subject.spark, f"{subject.table.name}__quarantine", format=subject.mode.format).df()
+    assert_same_rows(quarantine.select("batch_id").distinct(), [("b1",)])
+    assert quarantine.count() == len(tied)
+    assert quarantine.where("reason IS NULL OR raw IS NULL OR quarantined_at IS NULL OR quarantine_id IS NULL").count() == 0
+
+
+def test_content(new: Callable[..., Subject]) -> None:
+    subject = new("content", SCHEMA, RULES, delete_when="op = 'D'", except_columns=["op"], ties="content")
+    ledger = Ledger(RULES)
+    batches: list[list[Row]] = [
+        [*BASE, up(1, 5, "b", 1), up(1, 5, "a", 9), up(2, 5, None, 9), up(2, 5, "", None), up(3, 5, "x", None), up(3, 5, "x", 0)],
+        [up(1, 5, "a", 10), up(2, 5, "é", 0), up(3, 5, "x", 10), up(3, 5, "x", 9), up(4, 1, "base", 3), up(5, 1, "z", None)],
+        [{"id": 1, "seq": 5, "op": "D"}, up(1, 5, "zzz", 1), up(6, 1, "base", 6)],
+    ]
+    for batch in batches:
+        commit = subject.upsert(batch)
+        assert counts(commit) == ledger.book(batch)
+        check_sum(commit)
+        subject.check()
+
+
+SPARSE = Rules(("id",), ("seq",), ("id", "seq", "a", "b", "c"), unchanged="?")
+
+
+def test_sparse_ties_merge(new: Callable[..., Subject]) -> None:
+    subject = new("ties_sparse", "id int, seq bigint, op string, a string, b string, c string", SPARSE, delete_when="op = 'D'")
+    subject.described |= {"except_columns": ["op"], "unchanged": "?"}
+    subject.create()
+
+    def some(id: int, seq: int, a: str | None = "?", b: str | None = "?", c: str | None = "?") -> Row:
+        return {"id": id, "seq": seq, "op": "U", "a": a, "b": b, "c": c}
+
+    subject.upsert([some(1, 1, "a0", "b0", "c0"), some(1, 2, a="a2"), some(1, 2, b="b2"), some(2, 1, a="a1"), some(2, 1, a="a1", b="b1")])
+    subject.check()
+    subject.upsert([some(1, 2, c=None), some(2, 1, b="b1", c="c1")])  # they tie with the table, and agree with it
+    subject.check()
+    refused(subject, [some(1, 2, a="s3cret")])
+    refused(subject, [some(3, 1, a="s3cret", b="1"), some(3, 1, a="s3cret too", c="2")])
+    subject.described["ties"] = "content"
+    subject.upsert([some(1, 2, a="a1"), some(1, 2, b="b3"), some(2, 1, a=None), some(3, 1, a="x", b="1"), some(3, 1, a="y", c="2")])
+    subject.check()

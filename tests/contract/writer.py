@@ -1,0 +1,110 @@
+"""Another process that upserts when told to: the one that gets killed, and the rival of a race.
+
+Run as ``python -m tests.contract.writer WAREHOUSE``. It says ``ready``, then obeys one JSON line after the other and answers each with
+one JSON line. ``Writer`` is its handle in the test's process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).parents[2]
+
+
+class Writer:
+    """A handle on a writer process and its JVM; they form one process group, so that one signal ends both."""
+
+    def __init__(self, warehouse: str, log: Path) -> None:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+        self._log = log.open("w")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.contract.writer", warehouse],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+            start_new_session=True,
+        )
+        self._ready = False
+
+    def wait_until_ready(self) -> Writer:
+        """Wait for the session to stand."""
+        if not self._ready:
+            assert self._answer() == {"ready": True}
+            self._ready = True
+        return self
+
+    def tell(self, **order: Any) -> None:
+        """Send an order without waiting for what becomes of it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for the answer to the oldest unanswered order."""
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        line = _stdout(self._process).readline()
+        if not line:
+            raise RuntimeError(f"the writer died; see {self._log.name}")
+        return dict(json.loads(line))
+
+    def kill(self) -> bool:
+        """SIGKILL the whole group; tells whether it was still at work on its last order."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        answered = _stdout(self._process).readline() != ""
+        self._process.wait()
+        self._log.close()
+        return not answered
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self.kill()
+
+
+def _stdout(process: subprocess.Popen[str]) -> IO[str]:
+    assert process.stdout is not None
+    return process.stdout
+
+
+def serve(warehouse: str) -> None:
+    """Obey orders from standard input until it ends."""
+    import lakekit as lk
+
+    answers, sys.stdout = sys.stdout, sys.stderr  # nothing but answers goes to the other side
+    spark = lk.session(warehouse=warehouse, app_name="lakekit-writer")
+    _say(answers, {"ready": True})
+    for line in sys.stdin:
+        order = json.loads(line)
+        table = lk.Table(spark, order["table"], format=order["format"])
+        feed = lk.changes(spark.read.parquet(order["batch"]), **order["described"])
+        time.sleep(max(0.0, order.get("at", 0.0) - time.time()))
+        started = time.time()
+        try:
+            commit = table.upsert(feed, batch_id=order.get("batch_id"))
+            _say(answers, {"commit": commit.as_dict(), "seconds": time.time() - started})
+        except lk.errors.CommitConflict as conflict:
+            _say(answers, {"conflict": str(conflict), "seconds": time.time() - started})
+        except lk.LakekitError as error:
+            _say(answers, {"error": f"{type(error).__name__}: {error}", "seconds": time.time() - started})
+
+
+def _say(answers: IO[str], answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

@@ -1,0 +1,61 @@
+"""Many kills and many races, for every format and mode: ``python -m tests.torture`` (``make torture``).
+
+Takes about an hour on two cores. Prints one line for each mode and verb and ends with 1 when one of them failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import lakekit as lk
+from tests.contract.faults import Tally, kills, new_subject, races, rival
+from tests.contract.harness import MODES, mode_named
+
+
+def main(arguments: list[str]) -> int:
+    options = _options(arguments)
+    modes = [mode_named(id) for id in options.mode] or MODES
+    folder = Path(tempfile.mkdtemp(prefix="lakekit-torture-"))
+    spark = lk.session(warehouse=folder / "warehouse", app_name="lakekit-torture")
+    failures = 0
+    if options.rounds:
+        with rival(spark, folder) as writer:
+            for mode in modes:
+                work = lambda mode=mode: races(new_subject(spark, mode, "raced"), writer, options.rounds, options.seed, folder)  # noqa: E731
+                failures += _report(f"{mode.id} races", work)
+    if options.kills:
+        for mode in modes:
+            failures += _report(f"{mode.id} kills", lambda mode=mode: kills(spark, mode, options.kills, options.seed, folder))
+    print(f"seed {options.seed}: {failures} failures" if failures else f"seed {options.seed}: all held", flush=True)
+    spark.stop()
+    return 1 if failures else 0
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument("--mode", action="append", default=[], help=f"one of {', '.join(mode.id for mode in MODES)}; may be repeated")
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
+    return parser.parse_args(arguments)
+
+
+def _report(what: str, work: Callable[[], Tally]) -> bool:
+    """Run and print one line; tells whether it failed."""
+    started = time.time()
+    try:
+        print(f"{work()} ({time.time() - started:.0f} s)", flush=True)
+    except Exception:  # noqa: BLE001 - every failure is reported, and the next mode still has its turn
+        print(f"{what}: FAILED after {time.time() - started:.0f} s\n{traceback.format_exc()}", flush=True)
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
