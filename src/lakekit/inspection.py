@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from py4j.protocol import Py4JError, Py4JJavaError
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from lakekit.errors import SessionError
-from lakekit.runtimes import WIRING, Wiring, platform, runtime_of, wiring
+from lakekit.runtimes import WIRING, Wiring, platform, runtime_of
 
 EXTENSIONS = "spark.sql.extensions"
 CATALOG = "spark.sql.catalog."
+SPARK_CATALOG = f"{CATALOG}spark_catalog"
 
 
 @dataclass(frozen=True)
@@ -28,103 +29,108 @@ class Gap:
         return f"{self.format}: {self.missing}" + (f"; add --conf {self.conf[0]}={self.conf[1]}" if self.conf else "")
 
 
-def has_class(jvm: Any, name: str) -> bool:
-    """Whether the JVM can load a class, looked up the way Spark looks up a data source; the class is not initialised."""
-    try:
-        loader = jvm.org.apache.spark.util.Utils.getContextOrSparkClassLoader()
-        jvm.java.lang.Class.forName(name, False, loader)
-    except Py4JJavaError:
-        return False
-    return True
-
-
-def confs(spark: SparkSession) -> dict[str, str]:
-    """Every conf that is set in the session, SQL confs over the context's own."""
-    context = dict(spark.sparkContext.getConf().getAll())
-    rows = spark._jsparkSession.conf().getAll()  # type: ignore[attr-defined]  # a Scala map; SQL's SET would list the same
-    iterator = rows.iterator()
-    while iterator.hasNext():
-        pair = iterator.next()
-        context[pair._1()] = pair._2()
-    return context
+def require(spark: SparkSession, formats: Sequence[str]) -> None:
+    """Raise `SessionError` with every gap and the lines that close them, when the session lacks anything for the formats."""
+    lacking = gaps(spark, formats)
+    if lacking:
+        names = sorted({gap.format for gap in lacking})
+        head = f"the Spark session ({spark.version}, {platform()}) cannot work with {', '.join(names)}:"
+        raise SessionError("\n".join([head, *(f"  - {gap}" for gap in lacking), f"Next: {_hint(spark, names)}."]))
 
 
 def gaps(spark: SparkSession, formats: Sequence[str]) -> tuple[Gap, ...]:
     """Everything that the session lacks for the formats, in extension order."""
     found, jvm = confs(spark), jvm_of(spark)
     wanted = [line for line in WIRING if line.name in formats]
+    return tuple(gap for line in wanted for gap in _gaps(line, found, jvm, wanted))
+
+
+def available(spark: SparkSession) -> tuple[str, ...]:
+    """The formats that lack nothing in the session, in extension order."""
+    return tuple(line.name for line in WIRING if not gaps(spark, [line.name]))
+
+
+def _gaps(line: Wiring, found: Mapping[str, str], jvm: Any, wanted: Iterable[Wiring]) -> Iterator[Gap]:
     extensions = _listed(found.get(EXTENSIONS))
-    whole = ",".join(_ordered(extensions, wanted))
-    return tuple(gap for line in wanted for gap in _gaps(line, found, jvm, extensions, whole))
-
-
-def jvm_of(spark: SparkSession) -> Any:
-    """The session's JVM; `SessionError` for Spark Connect, which has none on this side."""
-    jvm = getattr(spark, "_jvm", None)
-    if jvm is None:
-        raise SessionError("lakekit needs a classic Spark session; this one is Spark Connect, which shows no classes and confs of its server.")
-    return jvm
-
-
-def _gaps(line: Wiring, found: dict[str, str], jvm: Any, extensions: Sequence[str], whole: str) -> list[Gap]:
     if not has_class(jvm, line.probe):
-        lacking = [Gap(line.name, f"class {line.probe} is in no jar of this session")]
-    else:
-        lacking = []
+        yield Gap(line.name, f"class {line.probe} is in no jar of this session")
     if line.extension not in extensions:
-        lacking.append(Gap(line.name, f"{EXTENSIONS} lacks {line.extension}", (EXTENSIONS, whole)))
-    catalogs = {key: value for key, value in found.items() if key.startswith(CATALOG) and "." not in key.removeprefix(CATALOG)}
-    own_place = line.catalog_conf == f"{CATALOG}spark_catalog"
-    values = [catalogs.get(line.catalog_conf)] if own_place else list(catalogs.values())
-    if not any(value in line.catalogs for value in values):
-        lacking.append(Gap(line.name, f"no catalog of class {line.catalogs[0]}", (line.catalog_conf, line.catalogs[0])))
-    lacking += [Gap(line.name, f"{key} is {found.get(key, 'not set')}", (key, value)) for key, value in line.confs.items() if found.get(key) != value]
-    return lacking
+        yield Gap(line.name, f"{EXTENSIONS} lacks {line.extension}", (EXTENSIONS, ",".join(_ordered(extensions, wanted))))
+    if not any(value in line.catalogs for value in _catalogs(line, found)):
+        yield Gap(line.name, f"no catalog of class {line.catalogs[0]}", (line.catalog_conf, line.catalogs[0]))
+    for key, value in line.confs.items():
+        if found.get(key) != value:
+            yield Gap(line.name, f"{key} is {found.get(key, 'not set')}", (key, value))
+
+
+def _catalogs(line: Wiring, found: Mapping[str, str]) -> Iterator[str]:
+    """The catalog classes in the places where the format's catalog may stand: Spark's own name, or any name."""
+    for key, value in found.items():
+        if key == line.catalog_conf or (line.catalog_conf != SPARK_CATALOG and _names_catalog(key)):
+            yield value
+
+
+def _names_catalog(key: str) -> bool:
+    return key.startswith(CATALOG) and "." not in key.removeprefix(CATALOG)
 
 
 def _listed(value: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (value or "").split(",") if part.strip())
 
 
-def _ordered(present: Sequence[str], wanted: Sequence[Wiring]) -> list[str]:
+def _ordered(present: Sequence[str], wanted: Iterable[Wiring]) -> list[str]:
     """The extensions that the session should have: strangers first, then the formats' in their order."""
-    ours = [line.extension for line in WIRING if line in wanted or line.extension in present]
+    needed = {line.extension for line in wanted} | set(present)
+    ours = [line.extension for line in WIRING if line.extension in needed]
     return [name for name in present if name not in ours] + ours
 
 
-def require(spark: SparkSession, formats: Sequence[str]) -> None:
-    """Raise `SessionError` with every gap and the lines that close them, when the session lacks anything for the formats."""
-    lacking = gaps(spark, formats)
-    if not lacking:
-        return
-    lines = [f"  - {gap}" for gap in lacking]
-    names = ", ".join(sorted({gap.format for gap in lacking}))
-    raise SessionError("\n".join([f"the Spark session ({spark.version}, {platform()}) cannot work with {names}:", *lines, f"Next: {_hint(spark, lacking)}."]))
-
-
-def _hint(spark: SparkSession, lacking: Sequence[Gap]) -> str:
+def _hint(spark: SparkSession, names: Sequence[str]) -> str:
+    """The next step, in the words of the platform."""
     runtime = runtime_of(spark.version)
-    names = sorted({gap.format for gap in lacking})
     if runtime is None:
-        return "start Spark with the formats' jars and the conf lines above; jars cannot be added to a running JVM"
-    carried = [name for name in names if name in runtime.formats]
-    paths = ",".join(path for name in carried for path in runtime.formats[name].builtin)
-    return runtime.hint.format(formats=",".join(names), jars=paths, names=", ".join(f'"{name}"' for name in names))
+        return "start Spark with the formats' jars and the conf lines above; a running JVM takes no new jars"
+    paths = [path for name in names if name in runtime.formats for path in runtime.formats[name].builtin]
+    quoted = ", ".join(f'"{name}"' for name in names)
+    return runtime.hint.format(formats=",".join(names), jars=",".join(paths), names=quoted)
 
 
-def available(spark: SparkSession) -> tuple[str, ...]:
-    """The formats that lack nothing in the session."""
-    return tuple(line.name for line in WIRING if not gaps(spark, [line.name]))
+# --- what the session says of itself --------------------------------------------------------------------------------------
 
 
-def package_version(jvm: Any, name: str) -> str | None:
-    """The version that a class's jar states in its manifest, or the jar's file name, or None."""
-    try:
-        cls = jvm.java.lang.Class.forName(name, False, jvm.org.apache.spark.util.Utils.getContextOrSparkClassLoader())
-        source = cls.getProtectionDomain().getCodeSource()
-    except Py4JError:
-        return None
+def confs(spark: SparkSession) -> dict[str, str]:
+    """Every conf that is set in the session, SQL confs over the context's own."""
+    found = dict(spark.sparkContext.getConf().getAll())
+    pairs = spark._jsparkSession.conf().getAll().iterator()  # a Scala map
+    while pairs.hasNext():
+        pair = pairs.next()
+        found[pair._1()] = pair._2()
+    return found
+
+
+def jvm_of(spark: SparkSession) -> Any:
+    """The session's JVM; `SessionError` for Spark Connect, which has none on this side."""
+    jvm = getattr(spark, "_jvm", None)
+    if jvm is None:
+        raise SessionError("lakekit needs a classic Spark session. This one is Spark Connect: start Spark in this process instead.")
+    return jvm
+
+
+def has_class(jvm: Any, name: str) -> bool:
+    """Whether the JVM can load a class, looked up the way Spark looks up a data source; the class is not initialised."""
+    return _class(jvm, name) is not None
+
+
+def jar_of(jvm: Any, name: str) -> str | None:
+    """The file name of the jar that a class comes from, or None when it is not there."""
+    found = _class(jvm, name)
+    source = found.getProtectionDomain().getCodeSource() if found is not None else None
     return str(source.getLocation().getPath()).rpartition("/")[2] if source is not None else None
 
 
-__all__ = ["Gap", "available", "confs", "gaps", "has_class", "jvm_of", "package_version", "require", "wiring"]
+def _class(jvm: Any, name: str) -> Any:
+    try:
+        loader = jvm.org.apache.spark.util.Utils.getContextOrSparkClassLoader()
+        return jvm.java.lang.Class.forName(name, False, loader)
+    except Py4JJavaError:
+        return None

@@ -147,7 +147,8 @@ def _make(target: Path) -> None:
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise JarError(f"the jar folder {target} cannot be made ({error.strerror}). Set LAKEKIT_JARS_DIR to a folder you may write.") from error
+        reason = f"the jar folder {target} cannot be made ({error.strerror})"
+        raise JarError(f"{reason}. Set LAKEKIT_JARS_DIR to a folder that you may write to.") from error
 
 
 def _fetch(jar: Jar, target: Path, repo: str, progress: Progress) -> None:
@@ -160,7 +161,8 @@ def _fetch(jar: Jar, target: Path, repo: str, progress: Progress) -> None:
         _check(jar, repo, digest, partial.stat().st_size)
         partial.replace(target / jar.file_name)
     except OSError as error:
-        raise JarError(f"{jar.coordinate}: cannot write to {target} ({error.strerror}). Free some space or set LAKEKIT_JARS_DIR.") from error
+        reason = f"{jar.coordinate}: cannot write to {target} ({error.strerror})"
+        raise JarError(f"{reason}. Free some space or set LAKEKIT_JARS_DIR to another folder.") from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -224,11 +226,11 @@ def _transient(error: Exception) -> bool:
 
 def _why(jar: Jar, repo: str, error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError) and error.code == 404:
-        return f"{jar.coordinate} is not in {_public(repo)} (404 for {jar.path}). Check the mirror, or set LAKEKIT_MAVEN_REPO or --repo to another."
-    reason = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else str(getattr(error, "reason", error))
+        return f"{jar.coordinate} is not in {_public(repo)}: no {jar.path} there. Name another repository in LAKEKIT_MAVEN_REPO or --repo."
+    reason = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
     return (
-        f"{jar.coordinate}: the repository {_public(repo)} cannot be read ({reason}). Set LAKEKIT_MAVEN_REPO or --repo to a mirror; without a "
-        f"network, run `lakekit jars download --dest DIR` on another machine and set LAKEKIT_JARS_DIR to that folder."
+        f"{jar.coordinate}: the repository {_public(repo)} cannot be read ({reason}). Name a mirror in LAKEKIT_MAVEN_REPO or --repo; "
+        f"without a network, run `lakekit jars download --dest DIR` on another machine and set LAKEKIT_JARS_DIR to that folder."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,6 @@ LOCAL = {
     "spark.sql.session.timeZone": "UTC",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    "spark.log.level": "ERROR",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.sql.shuffle.partitions": "2",
@@ -30,6 +30,9 @@ LOCAL = {
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
 }
 DRIVER_MEMORY = "2g"
+SECRET = re.compile(r"secret|password|token|credential|access\.?key", re.IGNORECASE)  # keys whose values no message shows
+# Confs that are lists: what the caller passes is added to lakekit's part, and the separator.
+LISTS = {"spark.jars": ",", "spark.driver.extraJavaOptions": " "}
 
 
 def session(
@@ -45,7 +48,8 @@ def session(
     Where no session is live, a local one is built: UTC, no UI, the jars of ``formats`` (default: all that lakekit tests on the
     installed Spark) fetched once and verified, extensions in the right order, Iceberg's catalog ``lake`` and Spark's own
     warehouse at ``warehouse`` (default ``LAKEKIT_WAREHOUSE``, else ``./spark-warehouse``). ``conf`` overrides any conf; ``extras``
-    names further jar groups (``aws``, ``jdbc``); ``LAKEKIT_DRIVER_MEMORY`` sets the driver's memory (default 2g).
+    names further jar groups (``aws``, ``jdbc``). ``LAKEKIT_DRIVER_MEMORY`` sets the driver's memory (default 2g), ``LAKEKIT_JAVA_OPTIONS``
+    adds Java options: ``-XX:TieredStopAtLevel=1 -XX:+UseSerialGC`` almost halves the time of tests on small tables.
 
     Where one is live, and on Glue, EMR and under spark-submit, that session is returned after a check of classes and confs: no
     jar is ever added to a running JVM, and of ``conf`` only what Spark lets change at run time is set.
@@ -93,8 +97,9 @@ def _build(
     wanted = [line for line in WIRING if line.name in (formats or runtime.tested)]
     paths = jars.ensure(runtime.coordinates([line.name for line in wanted], extras))
     _refuse_unloadable(wanted)
+    ours = local_confs(wanted, warehouse) | {"spark.jars": ",".join(map(str, paths))}
     builder = SparkSession.builder.master(master).appName(app_name)
-    for key, value in {**local_confs(wanted, warehouse), **_jars_conf(paths, settings), **settings}.items():
+    for key, value in merged(ours, settings).items():
         builder = builder.config(key, value)
     with _environment(runtime):
         return builder.getOrCreate()
@@ -102,9 +107,11 @@ def _build(
 
 def local_confs(wanted: Sequence[Wiring], warehouse: str) -> dict[str, str]:
     """The confs of a local session for some formats. Where two formats want one catalog, the later in `WIRING` has it."""
+    options = [_quiet(), *(option for line in wanted for option in line.java_options), os.environ.get("LAKEKIT_JAVA_OPTIONS", "")]
     found = {
         **LOCAL,
         "spark.driver.memory": os.environ.get("LAKEKIT_DRIVER_MEMORY") or DRIVER_MEMORY,
+        "spark.driver.extraJavaOptions": " ".join(option for option in options if option),
         "spark.sql.warehouse.dir": warehouse,
         inspection.EXTENSIONS: ",".join(line.extension for line in wanted),
     }
@@ -114,10 +121,19 @@ def local_confs(wanted: Sequence[Wiring], warehouse: str) -> dict[str, str]:
     return found
 
 
-def _jars_conf(paths: Sequence[Path], settings: Mapping[str, str]) -> dict[str, str]:
-    """Spark's own list of jars, after those that the caller asks for."""
-    own = [part for part in settings.get("spark.jars", "").split(",") if part]
-    return {"spark.jars": ",".join([*own, *map(str, paths)])}
+def merged(ours: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """The caller's settings over lakekit's; of a conf that is a list, both, the caller's last.
+
+    >>> merged({"spark.jars": "a.jar", "spark.ui.enabled": "false"}, {"spark.jars": "b.jar"})
+    {'spark.jars': 'a.jar,b.jar', 'spark.ui.enabled': 'false'}
+    """
+    lists = {key: mark.join([ours[key], settings[key]]) for key, mark in LISTS.items() if ours.get(key) and settings.get(key)}
+    return {**ours, **settings, **lists}
+
+
+def _quiet() -> str:
+    """The Java option for a log of errors only."""
+    return f'"-Dlog4j2.configurationFile={Path(__file__).with_name("log4j2.properties").as_uri()}"'
 
 
 def _refuse_unloadable(wanted: Sequence[Wiring]) -> None:
@@ -182,8 +198,9 @@ def _settable(spark: SparkSession, key: str) -> bool:
 
 def _refuse(settings: Mapping[str, str]) -> None:
     if settings:
-        lines = "\n".join(f"  --conf {key}={value}" for key, value in settings.items())
-        raise SessionError(f"the live Spark session cannot take these confs, which act only when Spark starts:\n{lines}\nStart Spark with them, or leave them out.")
+        head = "the live Spark session cannot take these confs, which act only when Spark starts:"
+        lines = [f"  --conf {key}={'…' if SECRET.search(key) else value}" for key, value in settings.items()]
+        raise SessionError("\n".join([head, *lines, "Start Spark with them, or leave them out."]))
 
 
 def _text(value: Any) -> str:

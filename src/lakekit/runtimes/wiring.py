@@ -14,7 +14,7 @@ CATALOG = "lake"  # the local Iceberg catalog
 class Wiring:
     """How a table format is wired into a Spark session, the same on every runtime.
 
-    ``confs`` are what the format cannot work without; ``local`` is added to sessions that lakekit builds itself.
+    ``confs`` are what the format cannot work without; ``local`` and ``java_options`` go into sessions that lakekit builds itself.
     ``{warehouse}`` in a value stands for the warehouse folder. ``catalogs`` names the classes, any of which will do as
     the value of some ``spark.sql.catalog.*`` conf; the first one is what lakekit sets and what it proposes.
     """
@@ -26,6 +26,7 @@ class Wiring:
     catalogs: tuple[str, ...]
     confs: Mapping[str, str] = field(default_factory=dict)
     local: Mapping[str, str] = field(default_factory=dict)
+    java_options: tuple[str, ...] = ()
 
 
 # In the order in which Spark must meet the extensions: Hudi's parser first, Iceberg's last, or CALL goes astray.
@@ -38,6 +39,8 @@ WIRING = (
         catalogs=("org.apache.spark.sql.hudi.catalog.HoodieCatalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"),
         confs={"spark.serializer": "org.apache.spark.serializer.KryoSerializer"},
         local={"spark.kryo.registrator": "org.apache.spark.HoodieSparkKryoRegistrar"},
+        # Its object-size estimator tries to attach to its own JVM, and prints that it could not.
+        java_options=("-Djdk.attach.allowAttachSelf=true", "-Djol.skipHotspotSAAttach=true"),
     ),
     Wiring(
         "delta",
