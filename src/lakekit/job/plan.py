@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from lakekit.job.spec import Job
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from lakekit.schema import Operation
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,27 @@ def plan(job: Job, spark: SparkSession | None = None) -> Plan:
 def _predict(work: Work) -> Iterator[Prediction]:
     allowed: tuple[str, ...] = ()
     for number, step in enumerate(work.job.steps, 1):
-        outcome = work.call(step, dry_run=True, **_evolved(step, allowed)) if step.takes("dry_run") else None
+        yield Prediction(number, step.name, _outcome(work, step, allowed))
         # A later step meets the table that an earlier one would have evolved.
-        allowed += tuple(step.arguments.get("allow", ()))
-        yield Prediction(number, step.name, outcome)
+        allowed += _allowed(step)
+
+
+def _outcome(work: Work, step: Call, allowed: tuple[str, ...]) -> Any:
+    if step.takes("dry_run"):
+        return work.call(step, dry_run=True, **_evolved(step, allowed))
+    return _schema_changes(work, step) if step.takes("allow") else None
+
+
+def _schema_changes(work: Work, step: Call) -> tuple[Operation, ...]:
+    from lakekit.schema import allowed, diff
+
+    changes = diff(work.table.df().schema, work.feed.schema) if work.table.exists() else ()
+    return allowed(changes, _allowed(step), work.job.table)
+
+
+def _allowed(step: Call) -> tuple[str, ...]:
+    parameter = inspect.signature(step.function).parameters.get("allow")
+    return tuple(step.arguments.get("allow", parameter.default if parameter else ()))
 
 
 def _evolved(step: Call, allowed: tuple[str, ...]) -> dict[str, Any]:

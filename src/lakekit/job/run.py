@@ -19,7 +19,7 @@ from lakekit.job.spec import Job
 from lakekit.job.steps import DATA
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
     from lakekit.changes import ChangeFeed
     from lakekit.table import Table
@@ -82,8 +82,8 @@ class Work:
         return feed
 
     def create(self) -> None:
-        """Make the table as the file says, unless it is there."""
-        if self.job.create is not None and not self.table.exists():
+        """Make the table as the file says (else with the defaults), where it is missing and there is a source to give its columns."""
+        if self.job.source is not None and not self.table.exists():
             self.step(0, self.job.create)
 
     def step(self, number: int, step: Call, **more: Any) -> Any:
@@ -101,10 +101,13 @@ class Work:
         """Call a verb of the table with the file's arguments and what the job supplies."""
         arguments: dict[str, Any] = {"quarantine": self.job.quarantine} if self.job.quarantine and step.takes("quarantine") else {}
         arguments |= step.arguments
-        for name in DATA:
-            if step.takes(name):
-                arguments[name] = self.feed
+        arguments |= {name: self._data(name) for name in DATA if step.takes(name)}
         return step.function(self.table, **arguments, **more)
+
+    def _data(self, parameter: str) -> ChangeFeed | DataFrame:
+        from lakekit.job.rows import rows_of
+
+        return rows_of(self.feed) if parameter == "df" else self.feed
 
     def _log(self, step: str, number: int, start: float, status: str, **values: Any) -> None:
         job, seconds = self.job, round(time.monotonic() - start, 3)

@@ -21,14 +21,15 @@ from lakekit.runtimes import FORMATS
 class Job:
     """A bound job: the calls that it will make.
 
-    ``create`` and ``source`` are None when the file has no such key. ``arguments`` are the names of all ``${arg:…}`` in the file.
+    ``create`` makes the table where it is missing; ``source`` is None when the file has none. ``arguments`` are the names of all
+    ``${arg:…}`` in the file.
     """
 
     name: str
     file: str
     table: str
     format: str | None
-    create: Call | None
+    create: Call
     source: Call | None
     steps: tuple[Call, ...]
     quarantine: str | None
@@ -103,10 +104,10 @@ def _check_format(name: str | None, table: Node) -> None:
         raise ConfigError(f"{place}: table: format: no such table format{nearest(name, FORMATS)}. Known: {', '.join(FORMATS)}.")
 
 
-def _bind_create(node: Node | None) -> Call | None:
+def _bind_create(node: Node | None) -> Call:
     from lakekit.table import Table
 
-    return None if node is None else Call("create", Table.create, bind(Table.create, node, "table.create", SUPPLIED), node.place)
+    return _call("create", Table.create, node or Node(None, ""), "table.create")
 
 
 def _bind_session(node: Node | None, job: str) -> Call:
