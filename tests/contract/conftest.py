@@ -28,7 +28,14 @@ def new(spark: SparkSession, mode: Mode) -> Iterator[Callable[..., Subject]]:
         _SEEN.append(made)
         return made
 
+    confs = _confs(spark)
     yield make
+    assert _confs(spark) == confs, "lakekit puts back every conf that it changes"
+    assert spark._jsparkSession.sharedState().cacheManager().isEmpty(), "lakekit frees every frame that it keeps"
+
+
+def _confs(spark: SparkSession) -> dict[str, str]:
+    return {row.key: row.value for row in spark.sql("SET").collect()}
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def read_delta(path: Path) -> pa.Table:
 def read_hudi(path: Path) -> pa.Table:
     from hudi import HudiTableBuilder
 
-    return pa.Table.from_batches(HudiTableBuilder.from_base_uri(str(path)).build().read_snapshot())
+    return pa.Table.from_batches(HudiTableBuilder.from_base_uri(str(path)).build().read())
 
 
 READERS: dict[str, tuple[str, Callable[[Path], pa.Table]]] = {
