@@ -85,9 +85,9 @@ def locks() -> Mapping[str, Lock]:
     return {coordinate: Lock(sha256, int(size)) for sha256, size, coordinate in lines}
 
 
-def folder() -> Path:
-    """Where the jars are kept: ``LAKEKIT_JARS_DIR``, else ``~/.cache/lakekit/jars``."""
-    if chosen := os.environ.get("LAKEKIT_JARS_DIR"):
+def folder(dest: Path | str | None = None) -> Path:
+    """Where the jars are kept: ``dest``, else ``LAKEKIT_JARS_DIR``, else ``~/.cache/lakekit/jars``."""
+    if chosen := dest or os.environ.get("LAKEKIT_JARS_DIR"):
         return Path(chosen).expanduser()
     cache_home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache_home).expanduser() / "lakekit" / "jars"
@@ -112,7 +112,7 @@ def ensure(
     fetches a wrong one again. Files appear whole or not at all, so several processes may call this at once.
     Raises `JarError` for a coordinate that the lock does not know, an unreachable repository or a wrong checksum.
     """
-    target = Path(dest).expanduser() if dest is not None else folder()
+    target = folder(dest)
     wanted = [Jar.parse(coordinate) for coordinate in coordinates]
     missing = [jar for jar in wanted if not present(jar, target, verify=verify)]
     if missing:
