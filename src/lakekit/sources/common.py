@@ -1,0 +1,132 @@
+"""What the readers share: the session, declared columns, exact parsing, and what makes a row bad."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from lakekit.changes import RAW, REASON
+from lakekit.columns import col, find, fit, quoted, same_type
+from lakekit.errors import ConfigError, SchemaConflict, SourceError
+
+Paths = str | Sequence[str]
+Declared = str | Sequence[str] | T.StructType
+"""Declared columns: a DDL string, a type, or names alone (then every column is text)."""
+
+NO_NULL = "\u241elk-null"
+"""Given to Spark as the spelling of NULL, so that only an empty field without quotes is NULL and ``""`` stays empty text."""
+
+
+def session(spark: SparkSession | None) -> SparkSession:
+    """The given session, else the active one; ``ConfigError`` where there is none."""
+    found = spark or SparkSession.getActiveSession()
+    if found is None:
+        raise ConfigError("no Spark session is active. Make one with lakekit.session(), or pass spark=.")
+    return found
+
+
+def paths(path: Paths) -> list[str]:
+    """One path or many, as a list."""
+    return [path] if isinstance(path, str) else list(path)
+
+
+def load(reader: DataFrameReader, format: str, path: Paths) -> DataFrame:
+    """Let Spark open the path; ``SourceError`` names it where it is missing or is not what it is said to be."""
+    try:
+        return reader.format(format).load(paths(path))
+    except PySparkException as error:
+        raise SourceError(f"{', '.join(paths(path))} cannot be read as {format}: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
+def declared(spark: SparkSession, columns: Declared) -> T.StructType:
+    """Declared columns as a type; names alone are text. ``ConfigError`` where the DDL is none."""
+    if isinstance(columns, T.StructType):
+        return columns
+    if not isinstance(columns, str):
+        return T.StructType([T.StructField(name, T.StringType()) for name in columns])
+    try:
+        return spark.createDataFrame([], columns).schema
+    except PySparkException as error:
+        raise ConfigError(f"the declared columns are no schema in DDL, such as 'id bigint, name string': {_first_line(error)}") from error
+
+
+def as_text(schema: T.StructType) -> T.StructType:
+    """The same names, every one of them text."""
+    return T.StructType([T.StructField(f.name, T.StringType()) for f in schema.fields])
+
+
+def parsed(df: DataFrame, schema: T.StructType, matters: dict[str, Column] | None = None) -> DataFrame:
+    """Cast the columns of *schema* where that loses nothing, else say in ``_lk_reason`` which column is not what it is declared.
+
+    *matters* holds, for some columns, the condition under which their value counts at all. Other columns pass through, the order
+    of columns stays. A reason that the frame has already goes first. Where ``_lk_raw`` is missing, a bad row gets its columns as JSON.
+    Raises ``SourceError`` when a column is missing or can never be read as its declared type.
+    """
+    pairs = {f.name: _parse(df, f) for f in schema.fields}
+    counts = matters or {}
+    reasons = [
+        F.when(bad & counts.get(f.name, F.lit(True)), F.lit(f"column {f.name}: not a {f.dataType.simpleString()}"))
+        for f in schema.fields
+        for bad in [pairs[f.name][1]]
+        if bad is not None
+    ]
+    known = [col(REASON)] if REASON in df.columns else []
+    reason = F.coalesce(*known, *reasons, F.lit(None).cast("string"))
+    raw = col(RAW) if RAW in df.columns else F.when(reason.isNotNull(), as_json(df))
+    columns = [_as_declared(name, schema, pairs) for name in df.columns if name not in (RAW, REASON)]
+    return df.select(*columns, reason.alias(REASON), raw.alias(RAW))
+
+
+def _as_declared(name: str, schema: T.StructType, pairs: dict[str, tuple[Column, Column | None]]) -> Column:
+    spelled = find(schema.names, name)
+    return col(name) if spelled is None else pairs[spelled][0].alias(spelled)
+
+
+def as_json(df: DataFrame) -> Column:
+    """The row's own columns as JSON, NULLs included: the raw content of a row that has no text of its own."""
+    return F.to_json(F.struct(*(col(c) for c in df.columns if not c.startswith("_lk_"))), {"ignoreNullFields": "false"})
+
+
+def _parse(df: DataFrame, field: T.StructField) -> tuple[Column, Column | None]:
+    name = find(df.columns, field.name)
+    if name is None:
+        raise SourceError(f"the source has no column {field.name}, which is declared. It has: {', '.join(visible(df.columns))}.")
+    source = df.schema[name].dataType
+    if isinstance(source, T.StringType) and isinstance(field.dataType, T.BinaryType):
+        return _hex(name)
+    if isinstance(source, T.TimestampNTZType) and isinstance(field.dataType, T.TimestampType):
+        return utc(name), None
+    try:
+        return fit(name, source, field.dataType)
+    except SchemaConflict as error:
+        say = f"column {field.name} is {source.simpleString()} in the source and declared {field.dataType.simpleString()}"
+        raise SourceError(f"{say}. Declare the type that the source has, and let the table cast it.") from error
+
+
+def _hex(name: str) -> tuple[Column, Column]:
+    value = F.expr(f"try_to_binary({quoted(name)}, 'hex')")
+    return value, col(name).isNotNull() & value.isNull()
+
+
+def utc(name: str) -> Column:
+    """A wall clock without a zone, read as UTC whatever the session's zone."""
+    return F.expr(f"try_cast(concat(CAST({quoted(name)} AS string), 'Z') AS timestamp)")
+
+
+def instants(df: DataFrame) -> DataFrame:
+    """Every column that is a wall clock without a zone becomes an instant, read as UTC."""
+    clocks = {f.name: utc(f.name) for f in df.schema.fields if same_type(f.dataType, T.TimestampNTZType())}
+    return df.withColumns(clocks) if clocks else df
+
+
+def visible(columns: Iterable[str]) -> list[str]:
+    """The names that are the source's own."""
+    return [name for name in columns if not name.startswith("_lk_")]
