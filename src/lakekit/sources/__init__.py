@@ -6,6 +6,10 @@ one by its name here.
 
 from __future__ import annotations
 
+from lakekit.sources.debezium import debezium
 from lakekit.sources.dms import dms
+from lakekit.sources.dynamodb import dynamodb
+from lakekit.sources.files import files
+from lakekit.sources.jdbc import jdbc
 
-__all__ = ["dms"]
+__all__ = ["debezium", "dms", "dynamodb", "files", "jdbc"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
@@ -38,7 +39,7 @@ def load(reader: DataFrameReader, format: str, path: Paths) -> DataFrame:
     """Let Spark open the path; ``SourceError`` names it where it is missing or is not what it is said to be."""
     try:
         return reader.format(format).load(paths(path))
-    except PySparkException as error:
+    except (PySparkException, Py4JError) as error:
         raise SourceError(f"{', '.join(paths(path))} cannot be read as {format}: {_first_line(error)}") from error
 
 

@@ -9,8 +9,10 @@ Spark gives lines no number, but (start of the split, running number) orders the
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -152,6 +154,13 @@ def _blank_after_every_delimiter(record: Column, dialect: Dialect) -> Column:
     delimiter = re.escape(dialect.delimiter)
     outside = F.regexp_replace(record, '"[^"]*"', "")
     return outside.rlike(f"{delimiter}[ \t]") & ~outside.rlike(f"{delimiter}(?![ \t]|$)")
+
+
+def header_of(spark: SparkSession, file: str, dialect: Dialect) -> list[str]:
+    """The fields of a file's first line, without blanks around them. Reads that line at once; *file* as Spark lists it."""
+    first = load(spark.read.option("lineSep", "\n"), "text", unquote(file)).head()
+    line = first[0].removeprefix("\ufeff").rstrip("\r") if first else ""
+    return [name.strip() for name in next(csv.reader([line], delimiter=dialect.delimiter, skipinitialspace=True), [])]
 
 
 def null_marked(value: Column, dialect: Dialect) -> Column:

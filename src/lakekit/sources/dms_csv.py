@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from urllib.parse import unquote
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -15,7 +13,7 @@ from lakekit.columns import all_of, col, find
 from lakekit.errors import ConfigError
 from lakekit.sources import common, delimited
 from lakekit.sources.common import Paths
-from lakekit.sources.delimited import COUNT, FIELDS, HEADER, POSITION, RECORD, Dialect
+from lakekit.sources.delimited import COUNT, FIELDS, HEADER, POSITION, RECORD
 from lakekit.sources.dms_files import OPCODE, PHASE, Layout, full_load, matters, name_of, operation, phase
 
 _NAMED, _HAS_OP = "_lk_named", "_lk_has_op"
@@ -124,18 +122,12 @@ def _sampled_headers(spark: SparkSession, files: Sequence[str], layout: Layout) 
     named = [file for file in files if ".csv" in name_of(file).lower()]
     phases = ([f for f in named if full_load(name_of(f))], [f for f in named if not full_load(name_of(f))])
     sample = dict.fromkeys(file for files in phases if files for file in (files[0], files[-1]))
-    headers = [names for names in (_header_of(spark, unquote(file), layout.dialect) for file in sample) if names]
+    headers = [names for names in (delimited.header_of(spark, file, layout.dialect) for file in sample) if names]
     lacking = [key for key in layout.keys if any(find(names, key) is None for names in headers)]
     if layout.header is False or lacking or not headers:
         said = f"the first line does not name the key {', '.join(lacking)}" if lacking else "there is no header to take them from"
         raise ConfigError(f"the columns are not declared and {said}. Declare them in file order: columns=[…] or a schema in DDL.")
     return headers
-
-
-def _header_of(spark: SparkSession, file: str, dialect: Dialect) -> list[str]:
-    first = common.load(spark.read.option("lineSep", "\n"), "text", file).head()
-    line = first[0].removeprefix("\ufeff").rstrip("\r") if first else ""
-    return [name.strip() for name in next(csv.reader([line], delimiter=dialect.delimiter, skipinitialspace=True), [])]
 
 
 def _union(headers: Sequence[Sequence[str]]) -> list[str]:

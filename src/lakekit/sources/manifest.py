@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -78,10 +78,9 @@ def _json(text: str) -> Any:
 
 def _entry(record: object, number: int, name: str) -> Entry:
     fields: Mapping[str, Any] = record if isinstance(record, Mapping) else {}
-    path, size, digest = (str(fields.get(key) or "").strip() if key != "size" else fields.get(key) for key in ("path", "size", "sha256"))
     try:
-        entry = Entry(path, int(size), digest.lower())
-    except (TypeError, ValueError):
+        entry = Entry(str(fields["path"]).strip(), int(fields["size"]), str(fields["sha256"]).strip().lower())
+    except (KeyError, TypeError, ValueError):
         entry = Entry("", 0, "")
     if not entry.path or len(entry.sha256) != 64:
         raise SourceError(f"{name}: entry {number} needs path, size (bytes) and sha256 (64 hexadecimal digits).")

@@ -1,0 +1,141 @@
+"""files: CSV, JSON, Parquet and ORC files of a declared schema, as they come from any producer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+from urllib.parse import unquote
+
+from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from lakekit.changes import RAW, REASON, ChangeFeed, Ties, changes
+from lakekit.columns import col
+from lakekit.errors import SourceError
+from lakekit.sources import common
+from lakekit.sources import manifest as manifests
+from lakekit.sources.common import NO_NULL, Paths
+from lakekit.sources.delimited import Dialect, header_of, null_marked
+
+_CORRUPT = "_lk_corrupt"
+FileFormat = Literal["csv", "json", "parquet", "orc"]
+
+
+def files(
+    path: str | Sequence[str],
+    *,
+    format: FileFormat,
+    schema: str | T.StructType,
+    keys: str | Sequence[str],
+    sequence_by: str | Sequence[str],
+    delete_when: str | Column | None = None,
+    upsert_when: str | Column | None = None,
+    truncate_when: str | Column | None = None,
+    manifest: str | None = None,
+    header: bool = True,
+    delimiter: str = ",",
+    null_value: str | None = None,
+    multiline: bool = False,
+    except_columns: str | Sequence[str] = (),
+    ignore_nulls: bool | str | Sequence[str] = False,
+    unchanged: str | None = None,
+    ties: Ties = "fail",
+    spark: SparkSession | None = None,
+) -> ChangeFeed:
+    """Read plain files whose columns are declared: *schema* in DDL or as a type; nothing is inferred.
+
+    CSV and JSON: a row that cannot be parsed, or with a value that is not of its declared type (no rounding, no overflow), is bad and
+    keeps its raw content. Timestamps without a zone are UTC. JSON attributes and Parquet or ORC columns that are not declared are
+    left out. CSV columns stand in the declared order; with *header* the first line must name them so. An empty CSV field without
+    quotes is NULL, or the text *null_value* is (then an empty field is empty text). *multiline* lets one CSV field or JSON object run
+    over several lines (a file is then one task).
+
+    *manifest* lists path, size and sha256 of each file (JSON or CSV); the listed files are verified before any row is read, and only
+    they are read. With several paths its relative paths start at the first.
+
+    Raises ``SourceError`` when a path is missing, a file is not what the manifest says, a CSV header or a Parquet or ORC column
+    does not fit the schema.
+
+    >>> feed = files("/landing/orders/", format="json", schema="order_id bigint, qty int, lsn bigint, op string",
+    ...              keys=["order_id"], sequence_by=["lsn"], delete_when="op = 'D'", except_columns=["op"])  # doctest: +SKIP
+    """
+    spark = common.session(spark)
+    declared = common.declared(spark, schema)
+    listed: Paths = manifests.verified(spark, manifest, common.paths(path)[0]) if manifest else path
+    reader = spark.read.option("recursiveFileLookup", "true")
+    if format == "csv":
+        df = _csv(reader, listed, declared, Dialect(delimiter, null_value), header=header, multiline=multiline)
+        if header:
+            _check_header(spark, df, declared, Dialect(delimiter))
+    elif format == "json":
+        df = _json(reader, listed, declared, multiline=multiline)
+    else:
+        df = common.load(reader.option("mergeSchema", "true"), format, listed)
+    df = common.parsed(df, declared)
+    return changes(
+        df.select(*map(col, (*declared.names, REASON, RAW))),
+        keys=keys,
+        sequence_by=sequence_by,
+        delete_when=delete_when,
+        upsert_when=upsert_when,
+        truncate_when=truncate_when,
+        except_columns=except_columns,
+        ignore_nulls=ignore_nulls,
+        unchanged=unchanged,
+        ties=ties,
+        source=f"{format}:{', '.join(common.paths(path))}",
+    )
+
+
+def _csv(reader: DataFrameReader, path: Paths, declared: T.StructType, dialect: Dialect, *, header: bool, multiline: bool) -> DataFrame:
+    """Every column as text, for `common.parsed` to cast; Spark compares each file's header with the schema."""
+    options = {
+        "sep": dialect.delimiter,
+        "header": str(header).lower(),
+        "multiLine": str(multiline).lower(),
+        "escape": '"',  # RFC 4180: a quote inside quotes is doubled
+        "nullValue": NO_NULL,
+        "enforceSchema": "false",
+    }
+    df = _permissive(reader.options(**options), "csv", path, common.as_text(declared))
+    texts = {name: null_marked(col(name), dialect) for name in declared.names}
+    return _with_reason(df.withColumns(texts), "wrong number of fields, or a quote that is not closed")
+
+
+def _check_header(spark: SparkSession, df: DataFrame, declared: T.StructType, dialect: Dialect) -> None:
+    """Compare the first file at once, for a clear error; Spark does the same for each file when it is read."""
+    first = next(iter(df.inputFiles()), None)
+    if first is not None and [n.lower() for n in header_of(spark, first, dialect)] != [n.lower() for n in declared.names]:
+        wanted = ", ".join(declared.names)
+        raise SourceError(f"{unquote(first)}: the first line does not name the columns {wanted}. Declare the file's own, or header=False.")
+
+
+def _json(reader: DataFrameReader, path: Paths, declared: T.StructType, *, multiline: bool) -> DataFrame:
+    """Values in the widest form that Spark reads without rounding, for `common.parsed` to cast."""
+    options = {"multiLine": str(multiline).lower(), "timeZone": "UTC"}
+    exact = T.StructType([T.StructField(f.name, _exact(f.dataType)) for f in declared.fields])
+    df = _permissive(reader.options(**options), "json", path, exact)
+    return _with_reason(df, "not a JSON object, or a value that is not of its declared type")
+
+
+def _exact(declared: T.DataType) -> T.DataType:
+    """Instants as text, because Spark would drop digits; decimals with every fraction digit that their integer digits leave room for."""
+    if isinstance(declared, (T.TimestampType, T.TimestampNTZType, T.DateType)):
+        return T.StringType()
+    if isinstance(declared, T.DecimalType):
+        return T.DecimalType(38, 38 - declared.precision + declared.scale)
+    return declared
+
+
+def _permissive(reader: DataFrameReader, format: str, path: Paths, schema: T.StructType) -> DataFrame:
+    corrupt = T.StructField(_CORRUPT, T.StringType())
+    options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT}
+    return common.load(reader.schema(T.StructType([*schema.fields, corrupt])).options(**options), format, path)
+
+
+def _with_reason(df: DataFrame, reason: str) -> DataFrame:
+    """A row that Spark could not parse is bad; its raw content is the text, or else its columns as JSON where a value is bad."""
+    why = F.when(col(_CORRUPT).isNotNull(), F.lit(reason))
+    raw = F.coalesce(col(_CORRUPT), common.as_json(df))
+    return df.withColumn(REASON, why).withColumn(RAW, raw).drop(_CORRUPT)
