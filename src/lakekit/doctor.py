@@ -188,8 +188,8 @@ PAIRS = (
     ),
     (
         ("hudi",),
-        "Hudi's own SQL MERGE updates rows that it should delete (seen in 1.0.2). Use lakekit.Table(…).upsert(…), which writes through "
-        "Hudi's DataFrame writer",
+        "Hudi's own SQL MERGE updates rows that it should delete. Use lakekit.Table(…).upsert(…), which writes through Hudi's DataFrame "
+        "writer",
     ),
     (
         ("hudi", "delta"),

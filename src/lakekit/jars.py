@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import os
 import sys
 import time
@@ -182,20 +183,24 @@ def _download(jar: Jar, repo: str, partial: Path) -> str:
     """Copy the jar to a file and return its SHA-256; a transient failure is tried again, with a pause."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _copy(_request(f"{repo.rstrip('/')}/{jar.path}"), partial)
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            return _copy(_request(f"{repo.rstrip('/')}/{jar.path}"), partial, _lock(jar).size)
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             if not _transient(error) or attempt == ATTEMPTS:
                 raise JarError(_why(jar, repo, error)) from error
             time.sleep(attempt)
     raise AssertionError("unreachable")
 
 
-def _copy(request: urllib.request.Request, partial: Path) -> str:
+def _copy(request: urllib.request.Request, partial: Path, size: int) -> str:
+    """Copy and digest; a body that ends early is a broken connection, not a wrong file."""
     digest = hashlib.sha256()
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response, partial.open("wb") as out:
         for chunk in _chunks(response.read):
             digest.update(chunk)
             out.write(chunk)
+        announced = response.headers.get("Content-Length")
+        if announced is not None and out.tell() < min(int(announced), size):
+            raise ConnectionError(f"the connection ended after {out.tell()} of {announced} bytes")
     return digest.hexdigest()
 
 
@@ -221,11 +226,20 @@ def _public(url: str) -> str:
 
 
 def _transient(error: Exception) -> bool:
-    return not isinstance(error, urllib.error.HTTPError) or error.code >= 500 or error.code == 429
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code >= 500 or error.code == 429
+    return not _absent(error)
+
+
+def _absent(error: Exception) -> bool:
+    """Whether the repository answered that it has no such file."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code == 404
+    return isinstance(error, urllib.error.URLError) and isinstance(error.reason, FileNotFoundError)
 
 
 def _why(jar: Jar, repo: str, error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError) and error.code == 404:
+    if _absent(error):
         return f"{jar.coordinate} is not in {_public(repo)}: no {jar.path} there. Name another repository in LAKEKIT_MAVEN_REPO or --repo."
     reason = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
     return (
