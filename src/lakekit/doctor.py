@@ -94,7 +94,8 @@ def _state(line: Wiring, spark: SparkSession, runtime: Runtime | None, asked: bo
 
     jar = inspection.jar_of(inspection.jvm_of(spark), line.probe)
     build = runtime.formats.get(line.name) if runtime is not None else None
-    lacking = tuple(str(gap).removeprefix(f"{line.name}: ") for gap in inspection.gaps(spark, [line.name]))
+    found = inspection.gaps(spark, [line.name])
+    lacking = (*(gap.missing for gap in found), *(text.strip() for text in inspection.advice(found)))
     return FormatState(line.name, jar, jar_version(jar), build.version if build is not None else None, lacking, asked)
 
 

@@ -19,14 +19,14 @@ SPARK_CATALOG = f"{CATALOG}spark_catalog"
 
 @dataclass(frozen=True)
 class Gap:
-    """One thing that a session lacks for a format: a class that no jar brings, or a conf line."""
+    """One thing that a session lacks for a format: a class that no jar brings, or something that conf lines bring."""
 
     format: str
     missing: str
-    conf: tuple[str, str] | None = None
+    lines: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.format}: {self.missing}" + (f"; add --conf {self.conf[0]}={self.conf[1]}" if self.conf else "")
+        return f"{self.format}: {self.missing}"
 
 
 def require(spark: SparkSession, formats: Sequence[str]) -> None:
@@ -35,7 +35,13 @@ def require(spark: SparkSession, formats: Sequence[str]) -> None:
     if lacking:
         names = sorted({gap.format for gap in lacking})
         head = f"the Spark session ({spark.version}, {platform()}) cannot work with {', '.join(names)}:"
-        raise SessionError("\n".join([head, *(f"  - {gap}" for gap in lacking), f"Next: {_hint(spark, names)}."]))
+        raise SessionError("\n".join([head, *(f"  - {gap}" for gap in lacking), *advice(lacking), f"Next: {_hint(spark, names)}."]))
+
+
+def advice(lacking: Iterable[Gap]) -> list[str]:
+    """The conf lines that close the gaps, each once; where two formats want one place, the later in extension order has it."""
+    lines = {key: value for gap in lacking for key, value in gap.lines}
+    return ["Conf lines to add:", *(f"  --conf {key}={value}" for key, value in lines.items())] if lines else []
 
 
 def gaps(spark: SparkSession, formats: Sequence[str]) -> tuple[Gap, ...]:
@@ -55,12 +61,14 @@ def _gaps(line: Wiring, found: Mapping[str, str], jvm: Any, wanted: Iterable[Wir
     if not has_class(jvm, line.probe):
         yield Gap(line.name, f"class {line.probe} is in no jar of this session")
     if line.extension not in extensions:
-        yield Gap(line.name, f"{EXTENSIONS} lacks {line.extension}", (EXTENSIONS, ",".join(_ordered(extensions, wanted))))
+        whole = ",".join(_ordered(extensions, wanted))
+        yield Gap(line.name, f"{EXTENSIONS} lacks {line.extension}", ((EXTENSIONS, whole),))
     if not any(value in line.catalogs for value in _catalogs(line, found)):
-        yield Gap(line.name, f"no catalog of class {line.catalogs[0]}", (line.catalog_conf, line.catalogs[0]))
+        proposed = {line.catalog_conf: line.catalogs[0], **(line.local_catalog if platform() == "local" else line.cloud_catalog)}
+        yield Gap(line.name, f"no catalog of class {' or '.join(line.catalogs)}", tuple(proposed.items()))
     for key, value in line.confs.items():
         if found.get(key) != value:
-            yield Gap(line.name, f"{key} is {found.get(key, 'not set')}", (key, value))
+            yield Gap(line.name, f"{key} is {found.get(key, 'not set')}, not {value}", ((key, value),))
 
 
 def _catalogs(line: Wiring, found: Mapping[str, str]) -> Iterator[str]:

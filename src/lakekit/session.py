@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from lakekit import inspection, jars
 from lakekit.errors import SessionError
 from lakekit.java import java_home
-from lakekit.runtimes import FORMATS, WIRING, Runtime, Wiring, local_runtime, platform, wiring
+from lakekit.runtimes import FORMATS, WAREHOUSE, WIRING, Runtime, Wiring, local_runtime, platform, wiring
 
 # What every local session wants, whatever the format. `conf=` overrides each.
 LOCAL = {
@@ -116,8 +116,8 @@ def local_confs(wanted: Sequence[Wiring], warehouse: str) -> dict[str, str]:
         inspection.EXTENSIONS: ",".join(line.extension for line in wanted),
     }
     for line in wanted:
-        found |= {line.catalog_conf: line.catalogs[0], **line.confs}
-        found |= {key: value.format(warehouse=warehouse) for key, value in line.local.items()}
+        found |= {line.catalog_conf: line.catalogs[0], **line.confs, **line.local}
+        found |= {key: value.replace(WAREHOUSE, warehouse) for key, value in line.local_catalog.items()}
     return found
 
 
@@ -181,7 +181,7 @@ def _places(spark: SparkSession, formats: Sequence[str], warehouse: str | Path |
     if warehouse is None:
         return {}
     lines = [line for line in WIRING if line.name in (formats or FORMATS)]
-    held = {key for line in lines for key, value in line.local.items() if "{warehouse}" in value}
+    held = {key for line in lines for key, value in line.local_catalog.items() if WAREHOUSE in value}
     return {key: _warehouse(warehouse) for key in held if spark.conf.get(key, None) is not None}
 
 

@@ -146,15 +146,20 @@ def test_everything_that_is_missing_is_said_at_once_with_its_line(bare: Any):
     for line in WIRING:
         assert f"{line.name}: class {line.probe} is in no jar" in said
     whole = ",".join(["my.own.Extension", *(line.extension for line in WIRING)])
-    assert f"--conf spark.sql.extensions={whole}" in said, "one line for all formats, in order, strangers kept"
-    assert "--conf spark.sql.catalog.lake=org.apache.iceberg.spark.SparkCatalog" in said
-    assert f"--conf spark.sql.catalog.spark_catalog={wiring('delta').catalogs[0]}" in said
-    assert "--conf spark.serializer=org.apache.spark.serializer.KryoSerializer" in said
+    assert [line.strip() for line in said.splitlines() if "--conf" in line] == [
+        f"--conf spark.sql.extensions={whole}",  # in order, strangers kept
+        f"--conf spark.sql.catalog.spark_catalog={wiring('delta').catalogs[0]}",
+        "--conf spark.serializer=org.apache.spark.serializer.KryoSerializer",
+        "--conf spark.sql.catalog.lake=org.apache.iceberg.spark.SparkCatalog",
+        "--conf spark.sql.catalog.lake.type=hadoop",
+        "--conf spark.sql.catalog.lake.warehouse=WAREHOUSE",
+    ]
     assert 'Next: start a new Python process and call lakekit.session("delta", "hudi", "iceberg")' in said
 
 
 def test_the_next_step_is_in_the_platforms_words(bare: Any):
     assert "Next: give the Glue job --datalake-formats delta" in bare["glue"]
+    assert "--conf spark.sql.catalog.lake.type=glue\n  --conf spark.sql.catalog.lake.warehouse=s3://WAREHOUSE" in bare["emr"]
     assert "Next: spark-submit --jars /usr/share/aws/iceberg/lib/iceberg-spark3-runtime.jar" in bare["emr"]
 
 
@@ -170,6 +175,7 @@ def test_a_stopped_session_leaves_a_jvm_that_takes_no_jars(bare: Any):
 def test_the_doctor_sees_what_the_bare_session_lacks(bare: Any):
     assert bare["healthy"] is False
     assert "CANNOT WORK: no jar" in bare["doctor"] and "not set up" in bare["doctor"]
+    assert "- --conf spark.sql.catalog.lake=org.apache.iceberg.spark.SparkCatalog" in bare["doctor"]
 
 
 SUBMITTED = """
@@ -203,6 +209,7 @@ def test_under_spark_submit_the_session_is_checked_and_nothing_is_added(tmp_path
     command = [sys.executable, "-m", "pyspark.find_spark_home"]
     home = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     options = [part for key, value in confs.items() for part in ("--conf", f"{key}={value}")]
+    options += ["--driver-java-options", os.environ.get("LAKEKIT_JAVA_OPTIONS", "-Xss2m")]
     java = java_home(local_runtime())
     environment = {"PYSPARK_PYTHON": sys.executable, **({"JAVA_HOME": str(java)} if java else {})}
     said = in_a_process("", f"{home}/bin/spark-submit", "--master", "local[1]", "--jars", own, *options, script, **environment)

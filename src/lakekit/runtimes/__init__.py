@@ -2,7 +2,7 @@
 
 from lakekit.runtimes.platforms import installed_spark, local_runtime, platform, runtime_of
 from lakekit.runtimes.table import JAVA_FROM_PYPI, MAVEN_CENTRAL, RUNTIMES, Build, Runtime, spark_line
-from lakekit.runtimes.wiring import CATALOG, FORMATS, WIRING, Wiring, wiring
+from lakekit.runtimes.wiring import CATALOG, FORMATS, WAREHOUSE, WIRING, Wiring, wiring
 
 __all__ = [
     "CATALOG",
@@ -10,6 +10,7 @@ __all__ = [
     "JAVA_FROM_PYPI",
     "MAVEN_CENTRAL",
     "RUNTIMES",
+    "WAREHOUSE",
     "WIRING",
     "Build",
     "Runtime",

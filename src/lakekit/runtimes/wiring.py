@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from lakekit.errors import ConfigError
 
 CATALOG = "lake"  # the local Iceberg catalog
+WAREHOUSE = "WAREHOUSE"  # stands for the warehouse folder in the values below
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,9 @@ class Wiring:
     """How a table format is wired into a Spark session, the same on every runtime.
 
     ``confs`` are what the format cannot work without; ``local`` and ``java_options`` go into sessions that lakekit builds itself.
-    ``{warehouse}`` in a value stands for the warehouse folder. ``catalogs`` names the classes, any of which will do as
-    the value of some ``spark.sql.catalog.*`` conf; the first one is what lakekit sets and what it proposes.
+    ``catalogs`` names the classes, any of which will do as the format's catalog; the first one is what lakekit sets at
+    ``catalog_conf`` and proposes, with ``local_catalog`` on a laptop and ``cloud_catalog`` on AWS. WAREHOUSE in a value stands for
+    the warehouse folder.
     """
 
     name: str
@@ -25,6 +27,8 @@ class Wiring:
     catalog_conf: str
     catalogs: tuple[str, ...]
     confs: Mapping[str, str] = field(default_factory=dict)
+    local_catalog: Mapping[str, str] = field(default_factory=dict)
+    cloud_catalog: Mapping[str, str] = field(default_factory=dict)
     local: Mapping[str, str] = field(default_factory=dict)
     java_options: tuple[str, ...] = ()
 
@@ -57,12 +61,16 @@ WIRING = (
         extension="org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         catalog_conf=f"spark.sql.catalog.{CATALOG}",
         catalogs=("org.apache.iceberg.spark.SparkCatalog", "org.apache.iceberg.spark.SparkSessionCatalog"),
-        local={
+        local_catalog={
             f"spark.sql.catalog.{CATALOG}.type": "hadoop",
-            f"spark.sql.catalog.{CATALOG}.warehouse": "{warehouse}",
-            # Tables change under other processes' hands; a cached table would hide their commits.
-            f"spark.sql.catalog.{CATALOG}.cache-enabled": "false",
+            f"spark.sql.catalog.{CATALOG}.warehouse": WAREHOUSE,
         },
+        cloud_catalog={
+            f"spark.sql.catalog.{CATALOG}.type": "glue",
+            f"spark.sql.catalog.{CATALOG}.warehouse": f"s3://{WAREHOUSE}",
+        },
+        # Tables change under other processes' hands; a cached table would hide their commits.
+        local={f"spark.sql.catalog.{CATALOG}.cache-enabled": "false"},
     ),
 )
 FORMATS = tuple(wiring.name for wiring in WIRING)
