@@ -46,7 +46,7 @@ test-contract: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not torture" tests/contract
 
 torture: $(VENV)/.dev
-	$(BIN)/python -m pytest -m torture tests
+	$(BIN)/python -m tests.torture
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/upsert.py
