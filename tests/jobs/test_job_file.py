@@ -116,6 +116,8 @@ def test_references_are_replaced_everywhere() -> None:
         path: s3://${arg:bucket}/${env:STAGE:-dev}/in
         where: "a = '$${not a reference}'"
         data: ${job:dir}/data
+        nested: ${arg:data:-${job:dir}/${env:STAGE}/x}/y
+        unused: ${arg:limit:-${arg:never}}
         numbers: [7, "${arg:limit}", "${arg:gone:-}"]
         warehouse: ${arg:warehouse:-}
         kept: ""
@@ -127,12 +129,14 @@ def test_references_are_replaced_everywhere() -> None:
         "path": "s3://landing/prod/in",
         "where": "a = '${not a reference}'",
         "data": "/etc/jobs/data",
+        "nested": "/etc/jobs/prod/x/y",
+        "unused": "5",
         "numbers": [7, "5"],
         "kept": "",
         "dashes": "x",
     }
     assert root.value["numbers"].value[1].expanded and not root.value["numbers"].value[0].expanded
-    assert argument_names(parse(text, "job.yaml")) == {"bucket", "limit", "gone", "warehouse", "my_arg"}
+    assert argument_names(parse(text, "job.yaml")) == {"bucket", "data", "limit", "never", "gone", "warehouse", "my_arg"}
 
 
 def test_all_missing_references_are_named_at_once() -> None:
@@ -144,7 +148,9 @@ def test_all_missing_references_are_named_at_once() -> None:
     assert 'argument table is missing; given is "tabel"' in lines[0] and "--table value" in lines[0]
     assert "STAGE is not set" in lines[1] and "PGPASSWORD is not set" in lines[2]
     assert "secret-looking value" not in str(raised.value)
-    for wrong, hint in (("${arq:x}", 'nearest is "arg"'), ("${job:name}", "Known:")):
+    value = resolve(parse("a: ${arg:x}", "job.yaml"), Scope({"x": "${env:HOME}"}))
+    assert plain(value) == {"a": "${env:HOME}"}, "a value is not read for references again"
+    for wrong, hint in (("${arq:x}", 'nearest is "arg"'), ("${job:name}", "Known:"), ("${table}", "begins no"), ("${arg:x", "begins no")):
         with pytest.raises(ConfigError, match=hint):
             resolve(parse(f"a: {wrong}", "job.yaml"), Scope())
 

@@ -63,14 +63,14 @@ def code_of(error: LakekitError) -> int:
 
 def _run(args: Namespace) -> None:
     from lakekit.job import open_session, run
-    from lakekit.job.log import to_stderr
+    from lakekit.job.log import summary, to_stderr
     from lakekit.job.progress import watch
 
     job = _load(args)
     to_stderr()
     spark = open_session(job)
-    for outcome in run(job, spark, watch=watch(spark)):
-        print(outcome)
+    for step, outcome in zip(job.steps, run(job, spark, watch=watch(spark)), strict=True):
+        print(summary(step.name, outcome))
 
 
 def _plan(args: Namespace) -> None:

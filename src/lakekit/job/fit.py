@@ -25,7 +25,7 @@ class MisfitError(Exception):
 
     def __init__(self, node: Node, expected: str, hint: str = "") -> None:
         super().__init__(f"expected {expected}, got {kind_of(node)}{hint}")
-        self.node = node
+        self.node, self.hint = node, hint
 
 
 class Opaque:
@@ -98,7 +98,7 @@ def _fit_union(node: Node, alternatives: tuple[Any, ...]) -> Any:
         except MisfitError as misfit:
             misfits.append(misfit)
     inner = next((misfit for misfit in misfits if misfit.node is not node), None)
-    hint = "".join(_literal_hint(node, get_args(part)) for part in alternatives if get_origin(part) is Literal)
+    hint = next((misfit.hint for misfit in misfits if misfit.hint), "")
     raise inner or MisfitError(node, describe(Union[alternatives]), hint)  # noqa: UP007 - a union made at run time
 
 

@@ -28,6 +28,17 @@ def facts(outcome: Any) -> dict[str, Any]:
     return {}
 
 
+def summary(step: str, outcome: Any) -> str:
+    """The same for people, in one line.
+
+    >>> print(summary("evolve", ()), "|", summary("evolve", ("AddColumn(channel, string)",)))
+    evolve: no schema change | evolve: AddColumn(channel, string)
+    """
+    if isinstance(outcome, Iterable) and not isinstance(outcome, str):
+        return f"{step}: {', '.join(map(str, outcome)) or 'no schema change'}"
+    return str(outcome)
+
+
 def line(event: str, **values: Any) -> str:
     """The line itself: one JSON object, its keys in the order given."""
     return json.dumps({"event": event, **values}, ensure_ascii=False, default=str)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lakekit.commit import Commit
 from lakekit.job.bind import Call
+from lakekit.job.log import summary
 from lakekit.job.run import Work, open_session
 from lakekit.job.spec import Job
 
@@ -27,13 +27,8 @@ class Prediction:
     outcome: Any = None
 
     def __str__(self) -> str:
-        if self.outcome is None:
-            said = "runs; its effect cannot be told before"
-        elif isinstance(self.outcome, Commit):
-            said = str(self.outcome)
-        else:
-            said = ", ".join(map(str, self.outcome)) or "no schema change"
-        return f"{self.number}. {self.step}: {said}"
+        unknown = f"{self.step}: runs; its effect cannot be told before"
+        return f"{self.number}. {unknown if self.outcome is None else summary(self.step, self.outcome)}"
 
 
 @dataclass(frozen=True)

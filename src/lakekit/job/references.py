@@ -16,13 +16,15 @@ from lakekit.errors import ConfigError
 from lakekit.job.document import Node
 from lakekit.job.names import nearest
 
-REFERENCE = re.compile(r"\$\$\{|\$\{(?P<kind>[^:}]*):(?P<name>[^}]*?)(?P<default>:-[^}]*)?\}")
+# A default may hold references itself, one level deep: ${arg:path:-${job:dir}/data}.
+REFERENCE = re.compile(r"\$\$\{|\$\{(?P<kind>[^:{}]*):(?P<name>[^{}]*?)(?P<default>:-(?:[^{}]|\$\{[^{}]*\})*)?\}")
 SECRET_KEY = re.compile(
     r"(?i)(?=.*(passw|pwd$|passphrase|secret|credential|token$|(private|api|access|account|sas).?key))(?!.*(provider|class|impl|type|mode)$)"
 )
 SECRET_REFERENCE = re.compile(r"(?:\$\{env:(?P<braced>\w+)\}|env:(?P<plain>\w+))")
 SECRET_IN_TEXT = re.compile(r"(?i)(?:password|passwd|pwd|secret|token)=(?!\$\{|env:)[^\s&;]|://[^/\s:@]+:(?!\$\{)[^@/\s]+@")
 KINDS = ("env", "arg", "job")
+KNOWN = "Known: ${env:NAME}, ${arg:NAME}, ${job:dir}; the first two may end in a default, ${arg:NAME:-value}."
 
 
 @dataclass
@@ -91,9 +93,16 @@ def normal(name: str) -> str:
 
 def _argument_names(node: Node) -> Iterator[str]:
     if isinstance(node.value, str):
-        yield from (normal(m["name"]) for m in REFERENCE.finditer(node.value) if m["kind"] == "arg")
+        yield from _names_in(node.value)
     for child in node.children():
         yield from _argument_names(child)
+
+
+def _names_in(text: str) -> Iterator[str]:
+    for match in REFERENCE.finditer(text):
+        if match["kind"] == "arg":
+            yield normal(match["name"])
+        yield from _names_in(match["default"] or "")
 
 
 def _resolve(node: Node, scope: Scope) -> Node:
@@ -130,8 +139,14 @@ def _secret_entry(key: str, node: Node, scope: Scope) -> Node:
 def _resolve_text(node: Node, scope: Scope) -> Node:
     if SECRET_IN_TEXT.search(node.value):
         raise ConfigError(f"{node.place}: this text holds a password or token. Write ${{env:NAME}} in its place and set NAME outside.")
-    text = REFERENCE.sub(lambda match: _value_of(match, node.place, scope), node.value)
+    text = _expand(node.value, node.place, scope)
     return replace(node, value=text, expanded=text != node.value)
+
+
+def _expand(text: str, place: str, scope: Scope) -> str:
+    if "${" in REFERENCE.sub("", text):
+        raise ConfigError(f"{place}: ${{ begins no reference here. {KNOWN} Write $${{ for the characters themselves.")
+    return REFERENCE.sub(lambda match: _value_of(match, place, scope), text)
 
 
 def _value_of(match: re.Match[str], place: str, scope: Scope) -> str:
@@ -142,7 +157,7 @@ def _value_of(match: re.Match[str], place: str, scope: Scope) -> str:
     if found is not None:
         return found
     if default is not None:
-        return default.removeprefix(":-")
+        return _expand(default.removeprefix(":-"), place, scope)
     scope.missing.append(f"{place}: {_how_to_give(kind, name, scope)}")
     return ""
 
@@ -154,8 +169,7 @@ def _look_up(kind: str, name: str, place: str, scope: Scope) -> str | None:
         return scope.arguments.get(normal(name))
     if kind == "job" and name == "dir":
         return scope.folder
-    known = "${env:NAME}, ${arg:NAME}, ${job:dir}; the first two may end in a default, ${arg:NAME:-value}"
-    raise ConfigError(f'{place}: "${{{kind}:{name}}}" is no reference{nearest(kind, KINDS)}. Known: {known}.')
+    raise ConfigError(f'{place}: "${{{kind}:{name}}}" is no reference{nearest(kind, KINDS)}. {KNOWN}')
 
 
 def _how_to_give(kind: str, name: str, scope: Scope) -> str:

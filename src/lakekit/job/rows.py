@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from lakekit.changes import IGNORE, OP, REASON, UPSERT, ChangeFeed
 
-REFUSAL = "lakekit: append and overwrite take rows as they are, and the source holds a bad row or a change that is no row. Use upsert."
+REFUSAL = "rows are taken as they are, and the source holds a bad row or a change that is no row. Nothing was written. Use upsert."
 
 
 def rows_of(feed: ChangeFeed) -> DataFrame:

@@ -1,0 +1,253 @@
+"""Job files run and planned on real tables, through the commands and from Python."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from lakekit import Table, job
+from lakekit.errors import ConfigError, DataRejected, SourceError
+from lakekit.job import cli
+from lakekit.job.progress import Activity, watch
+
+ROOT = Path(__file__).parents[2]
+CUSTOMER = ROOT / "configs" / "dms_customer.yaml"
+
+
+def lakekit(*argv: str) -> int:
+    """``lakekit run|plan …`` as the command line has it."""
+    parser = ArgumentParser()
+    cli.add_commands(parser.add_subparsers())
+    args = parser.parse_args(argv)
+    return args.handler(args)
+
+
+def rows(spark: SparkSession, name: str, *columns: str) -> list[tuple[Any, ...]]:
+    return sorted(tuple(row) for row in Table(spark, name).df().select(*columns).collect())
+
+
+def files(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def warehouse(spark: SparkSession) -> Path:
+    return Path(spark.conf.get("spark.sql.catalog.lake.warehouse").removeprefix("file:"))
+
+
+def steps(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [json.loads(record.getMessage()) for record in caplog.records if record.name == "lakekit.job"]
+
+
+def test_the_customer_example_in_three_batches(
+    spark: SparkSession, tmp_path: Path, warehouse: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "lakekit.job")
+    sample = (ROOT / "configs" / "data" / "dms_customer" / "20240601-093000001.csv").read_text().splitlines()
+    for number, line in enumerate(sample):
+        (tmp_path / f"b{number}").mkdir()
+        (tmp_path / f"b{number}" / f"20240601-09300000{number + 1}.csv").write_text(line + "\n")
+    given = ("--arg", "table=jobs_three.customer")
+    expected = [[("9335", "1 Skyline Drive, NY, NY", "201-555-9012")], [("9335", "1 Skyline Drive, NY, NY", "201-555-9034")], []]
+
+    before = files(warehouse)
+    assert lakekit("plan", str(CUSTOMER), *given, f"--arg=path={tmp_path}/b0") == 0
+    said = capsys.readouterr().out
+    assert "table jobs_three.customer (iceberg) does not exist and would be made" in said and "inserted=1" in said
+    assert files(warehouse) == before, "a plan writes nothing, not even a folder"
+
+    for number, wanted in enumerate(expected):
+        for _ in ("first", "again"):
+            assert lakekit("run", str(CUSTOMER), *given, f"--arg=path={tmp_path}/b{number}") == 0
+            assert rows(spark, "jobs_three.customer", "custid", "address", "phone") == wanted
+    done = [line for line in steps(caplog) if line["step"] == "upsert"]
+    assert [(line["applied"], line["inserted"], line["updated"], line["deleted"]) for line in done] == [
+        (1, 1, 0, 0), (0, 0, 0, 0), (1, 0, 1, 0), (0, 0, 0, 0), (1, 0, 0, 1), (0, 0, 0, 0),
+    ]  # fmt: skip
+    assert all(
+        line["job"] == "dms_customer" and line["status"] == "done" and line["seconds"] > 0 and len(line["run"]) == 12 for line in done
+    )
+    assert all(line["version"] == line["version_before"] for line in done[1::2]), "what was applied before makes no version"
+    assert "201-555" not in caplog.text
+    assert capsys.readouterr().out.count("upsert jobs_three.customer (iceberg): ") == 6, "each commit is printed"
+
+
+def test_the_sample_as_one_batch_leaves_no_row(spark: SparkSession) -> None:
+    assert lakekit("run", str(CUSTOMER), "--set", "table.name=jobs_one.customer", "--set", "table.create.partition_by=[custid]") == 0
+    assert rows(spark, "jobs_one.customer", "custid") == []
+    assert Table(spark, "jobs_one.customer").df().columns[:5] == ["custid", "lastname", "firstname", "address", "phone"]
+
+
+ORDERS = """
+job: orders
+table: {name: "${arg:table}", format: iceberg, create: {partition_by: [region], comment: "daily orders"}}
+source:
+  dms: {path: "${job:dir}/${arg:day}", keys: [id], header: true, sequence_column: seq, except_columns: dms_phase}
+steps:
+  - evolve: {allow: [add]}
+  - upsert
+"""
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Path:
+    """A job file beside two days of a feed; on day 2 a column more comes."""
+    (tmp_path / "day1").mkdir()
+    (tmp_path / "day1" / "1.csv").write_text("Op,id,region,qty,seq\nI,1,EU,5,10\nI,2,US,6,11\nI,3,EU,7,12\n")
+    (tmp_path / "day2").mkdir()
+    (tmp_path / "day2" / "2.csv").write_text("Op,id,region,qty,seq,channel\nU,1,EU,50,20,web\nD,2,US,6,21,web\nI,4,EU,8,22,shop\n")
+    path = tmp_path / "orders.yaml"
+    path.write_text(ORDERS)
+    return path
+
+
+def test_a_plan_foretells_the_run(spark: SparkSession, orders: Path, warehouse: Path) -> None:
+    for day in ("day1", "day2"):
+        bound = job.load(orders, arguments={"table": "jobs_orders.orders", "day": day})
+        before = files(warehouse)
+        planned = job.plan(bound, spark)
+        assert files(warehouse) == before
+        evolved, commit = job.run(bound, spark)
+        foretold = planned.predictions[1].outcome
+        counts = ("read", "applied", "stale", "duplicate", "quarantined", "inserted", "updated", "deleted", "unchanged")
+        assert {name: getattr(foretold, name) for name in counts} == {name: getattr(commit, name) for name in counts}
+        assert [str(change) for change in planned.predictions[0].outcome] == [str(change) for change in evolved]
+        assert planned.exists == (day == "day2")
+    assert [str(change) for change in evolved] == ["AddColumn(channel, string)"]
+    assert "1. evolve: AddColumn(channel, string)" in str(planned) and str(planned).endswith("Nothing was written.")
+    assert rows(spark, "jobs_orders.orders", "id", "region", "qty", "channel") == [
+        ("1", "EU", "50", "web"), ("3", "EU", "7", None), ("4", "EU", "8", "shop"),
+    ]  # fmt: skip
+
+
+def test_other_verbs(spark: SparkSession, orders: Path) -> None:
+    given = {"table": "jobs_verbs.orders", "day": "day1"}
+    append = job.load(orders, arguments=given, settings=["steps=[append, append, {delete: 'id = 2'}]"])
+    assert [commit.operation for commit in job.run(append, spark)] == ["append", "append", "delete"]
+    assert rows(spark, "jobs_verbs.orders", "id") == [("1",), ("1",), ("3",), ("3",)]
+    job.run(job.load(orders, arguments=given, settings=["steps=[overwrite]"]), spark)
+    assert rows(spark, "jobs_verbs.orders", "id") == [("1",), ("2",), ("3",)]
+    with pytest.raises(DataRejected, match="the source holds a bad row or a change that is no row"):
+        job.run(job.load(orders, arguments={**given, "day": "day2"}, settings=["steps=[{evolve: {allow: [add]}}, append]"]), spark)
+    assert rows(spark, "jobs_verbs.orders", "id") == [("1",), ("2",), ("3",)], "a delete is not appended, nor is anything beside it"
+    without_source = orders.with_name("delete.yaml")
+    without_source.write_text("job: tidy\ntable: {name: jobs_verbs.orders}\nsteps:\n  - delete: id = 3\n")
+    assert [commit.deleted for commit in job.run(job.load(without_source), spark)] == [1]
+
+
+def test_bad_rows_go_to_the_named_quarantine(spark: SparkSession, orders: Path) -> None:
+    (orders.parent / "day1" / "2.csv").write_text("Op,id,region,qty,seq\nI,,EU,5,30\nX,9,EU,5,31\n")
+    given = {"table": "jobs_bad.orders", "day": "day1"}
+    for _ in ("first", "again"):
+        _, commit = job.run(job.load(orders, arguments=given, settings=["quarantine=jobs_bad.held_back"]), spark)
+        assert (commit.read, commit.quarantined) == (5, 2)
+        assert len(rows(spark, "jobs_bad.held_back", "reason")) == 2
+
+
+def test_data_that_a_policy_refuses_is_exit_code_3(spark: SparkSession, orders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ("run", str(orders), "--arg", "table=jobs_ties.orders", "--arg", "day=day1")
+    assert lakekit(*given) == 0
+    before = rows(spark, "jobs_ties.orders", "id", "qty")
+    (orders.parent / "day1" / "1.csv").write_text("Op,id,region,qty,seq\nU,1,EU,777,20\nU,1,EU,888,20\nI,9,EU,1,21\n")
+    capsys.readouterr()
+    assert lakekit(*given) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("lakekit: ") and "777" not in said and "888" not in said
+    assert rows(spark, "jobs_ties.orders", "id", "qty") == before
+
+
+def test_a_failing_step_ends_the_run(spark: SparkSession, orders: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "lakekit.job")
+    given = ("run", str(orders), "--arg", "table=jobs_fail.orders")
+    assert lakekit(*given, "--arg", "day=day1") == 0
+    assert lakekit(*given, "--arg", "day=day2", "--set", "steps=[{delete: 'id = 1'}, {evolve: {allow: []}}, upsert]") == 1
+    done, failed = steps(caplog)[-2:]
+    assert (done["step"], done["number"], done["status"], done["deleted"]) == ("delete", 1, "done", 1)
+    assert (failed["step"], failed["number"], failed["status"], failed["error"]) == ("evolve", 2, "failed", "SchemaConflict")
+    assert "channel" in failed["message"] and rows(spark, "jobs_fail.orders", "id") == [("2",), ("3",)]
+    with pytest.raises(SourceError, match="nowhere"):
+        job.run(job.load(orders, arguments={"table": "jobs_fail.orders", "day": "nowhere"}), spark)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("job: orders", "jop: orders", 'orders.yaml:2: job: unknown key "jop"; nearest is "job". Known: job, table, steps, '),
+        ("format: iceberg", "format: icberg", 'orders.yaml:3: table: format: no such table format; nearest is "iceberg"'),
+        ("partition_by: [region]", 'partition_by: ["day(at)"]', "orders.yaml:3: table.create: partition_by: "),
+        ("comment:", "coment:", 'orders.yaml:3: table.create: unknown key "coment"; nearest is "comment"'),
+        ("  dms:", "  dmz:", 'orders.yaml:5: source: unknown name "dmz"; nearest is "dms"'),
+        ("header: true", "header: 1", "orders.yaml:5: source dms: header: expected true or false or nothing, got a whole number."),
+        ("keys: [id]", "keys: [{id: 1}]", "orders.yaml:5: source dms: keys: expected text, got keys with values."),
+        ("keys: [id], ", "", 'orders.yaml:5: source dms: the key "keys" is missing.'),
+        ("path:", "spark: x, path:", 'orders.yaml:5: source dms: unknown key "spark"'),
+        ("- upsert", "- upsrt", 'orders.yaml:8: step 2: unknown name "upsrt"; nearest is "upsert"'),
+        ("- upsert", "- upsert: {dry_run: true}", 'orders.yaml:8: step 2 (upsert): unknown key "dry_run"'),
+        ("- upsert", "- upsert: {quarantin: x}", 'orders.yaml:8: step 2 (upsert): unknown key "quarantin"; nearest is "quarantine"'),
+        ("- upsert", "- upsert: {batch_id: 7}", "step 2 (upsert): batch_id: expected text or nothing, got a whole number. Quote it."),
+        ("- upsert", "- {upsert: {}, append: {}}", "step 2: expected one name and its keys. Known names: append, delete, evolve"),
+        ("- upsert", "- upsert\nsession: {conff: {}}", 'orders.yaml:9: session: unknown key "conff"; nearest is "conf"'),
+        ("- upsert", "- upsert\nsession: {conf: {spark.hadoop.fs.s3a.secret.key: abc}}", "orders.yaml:9: "),
+        ("steps:", "step:", 'orders.yaml:6: job: unknown key "step"; nearest is "steps"'),
+        ("${arg:day}", "${arg:dey}", 'orders.yaml:5: the argument dey is missing; given is "day"'),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_exit_code_2_before_spark_starts(
+    orders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str
+) -> None:
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda _: pytest.fail("Spark was asked for"))
+    orders.write_text(ORDERS.replace(old, new, 1))
+    assert old in ORDERS and lakekit("run", str(orders), "--arg", "table=a.b", "--arg", "day=day1") == 2
+    said = capsys.readouterr().err
+    assert message in said, said
+
+
+def test_a_wrong_command_line_is_exit_code_2(orders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for argv, message in (
+        (("--arg", "table"), "--arg: expected NAME=VALUE."),
+        (("--arg", "table=a.b", "--arg", "day=1", "--arg", "tabel=x"), 'has no ${arg:tabel}; nearest is "table"'),
+        (("--set", "table"), "--set: expected a path and a value"),
+        ((), "orders.yaml:3: the argument table is missing."),
+    ):
+        assert lakekit("plan", str(orders), *argv) == 2
+        assert message in capsys.readouterr().err
+    bare = orders.with_name("bare.yaml")
+    for text, message in (
+        ("steps", "a job file holds keys"),
+        ("job: x\ntable: a.b\nsteps: [upsert]", "step 1 (upsert) needs incoming data"),
+    ):
+        bare.write_text(text)
+        with pytest.raises(ConfigError) as raised:
+            job.load(bare)
+        assert message in str(raised.value)
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("library", ["rich", None])
+def test_progress_shows_spark_at_work(spark: SparkSession, monkeypatch: pytest.MonkeyPatch, library: str | None) -> None:
+    monkeypatch.setattr("lakekit.job.progress.find_spec", lambda name: library)
+    monkeypatch.setattr("lakekit.job.progress.PERIOD", 0.05)
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    with watch(spark, out)("[1/2] upsert sales.orders"):
+        spark.range(0, 4, 1, 4).selectExpr("reflect('java.lang.Thread', 'sleep', 400L + id)").collect()
+    shown = out.getvalue()
+    assert "[1/2] upsert sales.orders" in shown and "/4 tasks in 1 job" in shown
+    quiet = io.StringIO()
+    with watch(spark, quiet)("[1/2] upsert sales.orders"):
+        spark.range(1).collect()
+    assert quiet.getvalue() == ""
+    assert str(Activity()) == "planning" and str(Activity(2, 1, 8)) == " 12 %  1/8 tasks in 2 jobs"
