@@ -2,7 +2,9 @@
 
 import sys
 
-from lakekit.job import cli, open_session, platform, run
+from lakekit import cli
+from lakekit.errors import LakekitError
+from lakekit.job import open_session, platform, run
 
 
 def main(argv: list[str]) -> None:
@@ -11,4 +13,8 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.exit_code(lambda: main(sys.argv[1:])))
+    try:
+        main(sys.argv[1:])
+    except LakekitError as error:  # the step's state shows the exit code: 1 failed, 2 bad config, 3 data rejected
+        print(f"lakekit: {error}", file=sys.stderr)
+        sys.exit(cli.code(error))

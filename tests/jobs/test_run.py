@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,12 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lakekit import Table, job
+from lakekit.cli import main
 from lakekit.errors import ConfigError, DataRejected, SourceError
-from lakekit.job import cli
 from lakekit.job.progress import Activity, watch
 
 ROOT = Path(__file__).parents[2]
 CUSTOMER = ROOT / "configs" / "dms_customer.yaml"
-
-
-def lakekit(*argv: str) -> int:
-    """``lakekit run|plan …`` as the command line has it."""
-    parser = ArgumentParser()
-    cli.add_commands(parser.add_subparsers())
-    args = parser.parse_args(argv)
-    return args.handler(args)
 
 
 def rows(spark: SparkSession, name: str, *columns: str) -> list[tuple[Any, ...]]:
@@ -58,14 +49,14 @@ def test_the_customer_example_in_three_batches(
     expected = [[("9335", "1 Skyline Drive, NY, NY", "201-555-9012")], [("9335", "1 Skyline Drive, NY, NY", "201-555-9034")], []]
 
     before = files(warehouse)
-    assert lakekit("plan", str(CUSTOMER), *given, f"--arg=path={tmp_path}/b0") == 0
+    assert main(["plan", str(CUSTOMER), *given, f"--arg=path={tmp_path}/b0"]) == 0
     said = capsys.readouterr().out
     assert "table jobs_three.customer (iceberg) does not exist and would be made" in said and "inserted=1" in said
     assert files(warehouse) == before, "a plan writes nothing, not even a folder"
 
     for number, wanted in enumerate(expected):
         for _ in ("first", "again"):
-            assert lakekit("run", str(CUSTOMER), *given, f"--arg=path={tmp_path}/b{number}") == 0
+            assert main(["run", str(CUSTOMER), *given, f"--arg=path={tmp_path}/b{number}"]) == 0
             assert rows(spark, "jobs_three.customer", "custid", "address", "phone") == wanted
     done = [line for line in steps(caplog) if line["step"] == "upsert"]
     assert [(line["applied"], line["inserted"], line["updated"], line["deleted"]) for line in done] == [
@@ -80,7 +71,7 @@ def test_the_customer_example_in_three_batches(
 
 
 def test_the_sample_as_one_batch_leaves_no_row(spark: SparkSession) -> None:
-    assert lakekit("run", str(CUSTOMER), "--set", "table.name=jobs_one.customer", "--set", "table.create.partition_by=[custid]") == 0
+    assert main(["run", str(CUSTOMER), "--set", "table.name=jobs_one.customer", "--set", "table.create.partition_by=[custid]"]) == 0
     assert rows(spark, "jobs_one.customer", "custid") == []
     assert Table(spark, "jobs_one.customer").df().columns[:5] == ["custid", "lastname", "firstname", "address", "phone"]
 
@@ -153,11 +144,11 @@ def test_bad_rows_go_to_the_named_quarantine(spark: SparkSession, orders: Path) 
 
 def test_data_that_a_policy_refuses_is_exit_code_3(spark: SparkSession, orders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ("run", str(orders), "--arg", "table=jobs_ties.orders", "--arg", "day=day1")
-    assert lakekit(*given) == 0
+    assert main([*given]) == 0
     before = rows(spark, "jobs_ties.orders", "id", "qty")
     (orders.parent / "day1" / "1.csv").write_text("Op,id,region,qty,seq\nU,1,EU,777,20\nU,1,EU,888,20\nI,9,EU,1,21\n")
     capsys.readouterr()
-    assert lakekit(*given) == 3
+    assert main([*given]) == 3
     said = capsys.readouterr().err
     assert said.startswith("lakekit: ") and "777" not in said and "888" not in said
     assert rows(spark, "jobs_ties.orders", "id", "qty") == before
@@ -166,8 +157,8 @@ def test_data_that_a_policy_refuses_is_exit_code_3(spark: SparkSession, orders: 
 def test_a_failing_step_ends_the_run(spark: SparkSession, orders: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "lakekit.job")
     given = ("run", str(orders), "--arg", "table=jobs_fail.orders")
-    assert lakekit(*given, "--arg", "day=day1") == 0
-    assert lakekit(*given, "--arg", "day=day2", "--set", "steps=[{delete: 'id = 1'}, {evolve: {allow: []}}, upsert]") == 1
+    assert main([*given, "--arg", "day=day1"]) == 0
+    assert main([*given, "--arg", "day=day2", "--set", "steps=[{delete: 'id = 1'}, {evolve: {allow: []}}, upsert]"]) == 1
     done, failed = steps(caplog)[-2:]
     assert (done["step"], done["number"], done["status"], done["deleted"]) == ("delete", 1, "done", 1)
     assert (failed["step"], failed["number"], failed["status"], failed["error"]) == ("evolve", 2, "failed", "SchemaConflict")
@@ -204,7 +195,7 @@ def test_a_mistake_is_exit_code_2_before_spark_starts(
 ) -> None:
     monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda _: pytest.fail("Spark was asked for"))
     orders.write_text(ORDERS.replace(old, new, 1))
-    assert old in ORDERS and lakekit("run", str(orders), "--arg", "table=a.b", "--arg", "day=day1") == 2
+    assert old in ORDERS and main(["run", str(orders), "--arg", "table=a.b", "--arg", "day=day1"]) == 2
     said = capsys.readouterr().err
     assert message in said, said
 
@@ -216,7 +207,7 @@ def test_a_wrong_command_line_is_exit_code_2(orders: Path, capsys: pytest.Captur
         (("--set", "table"), "--set: expected a path and a value"),
         ((), "orders.yaml:3: the argument table is missing."),
     ):
-        assert lakekit("plan", str(orders), *argv) == 2
+        assert main(["plan", str(orders), *argv]) == 2
         assert message in capsys.readouterr().err
     bare = orders.with_name("bare.yaml")
     for text, message in (

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace, _SubParsersAction
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lakekit.errors import ConfigError, DataRejected, LakekitError
+from lakekit.errors import ConfigError
 
 if TYPE_CHECKING:
     from lakekit.job.spec import Job
 
-DONE, FAILED, BAD_CONFIG, REJECTED = 0, 1, 2, 3
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 the job file or an argument is wrong, 3 a policy refused the data (nothing was written)"
 
 
@@ -30,38 +27,7 @@ def add_commands(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 
 def run_command(args: Namespace) -> int:
-    """Run the job and return the exit code."""
-    return exit_code(lambda: _run(args))
-
-
-def plan_command(args: Namespace) -> int:
-    """Plan the job and return the exit code."""
-    return exit_code(lambda: _plan(args))
-
-
-def exit_code(action: Callable[[], None]) -> int:
-    """Do it; a lakekit error becomes one message on standard error and its exit code."""
-    try:
-        action()
-    except LakekitError as error:
-        print(f"lakekit: {error}", file=sys.stderr)
-        return code_of(error)
-    return DONE
-
-
-def code_of(error: LakekitError) -> int:
-    """The exit code that stands for an error.
-
-    >>> from lakekit.errors import TieConflict
-    >>> code_of(ConfigError("")), code_of(TieConflict("")), code_of(LakekitError(""))
-    (2, 3, 1)
-    """
-    if isinstance(error, ConfigError):
-        return BAD_CONFIG
-    return REJECTED if isinstance(error, DataRejected) else FAILED
-
-
-def _run(args: Namespace) -> None:
+    """Run the job, with a live line for each step on a terminal; a lakekit error is left to the caller."""
     from lakekit.job import open_session, run
     from lakekit.job.log import summary, to_stderr
     from lakekit.job.progress import watch
@@ -71,12 +37,15 @@ def _run(args: Namespace) -> None:
     spark = open_session(job)
     for step, outcome in zip(job.steps, run(job, spark, watch=watch(spark)), strict=True):
         print(summary(step.name, outcome))
+    return 0
 
 
-def _plan(args: Namespace) -> None:
+def plan_command(args: Namespace) -> int:
+    """Print the job's plan; a lakekit error is left to the caller."""
     from lakekit.job import plan
 
     print(plan(_load(args)))
+    return 0
 
 
 def _load(args: Namespace) -> Job:

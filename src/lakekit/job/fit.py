@@ -70,14 +70,14 @@ def describe(annotation: Any) -> str:
     if isinstance(annotation, NewType):
         return describe(annotation.__supertype__)
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(describe(part) for part in args))
+        return " or ".join(dict.fromkeys(filter(None, map(describe, args))))
     if origin is Literal:
         return "one of " + ", ".join(map(_word, args)) if len(args) > 1 else _word(args[0])
     if (origin or annotation) in _LISTS:
         return f"a list of {describe(args[0])}" if args else "a list"
     if (origin or annotation) in _MAPPINGS:
         return "keys with values"
-    return _WORDS.get(annotation, "a value that YAML can write")
+    return _WORDS.get(annotation, "")  # a class that no file can write, such as DataFrame, goes unsaid
 
 
 def kind_of(node: Node) -> str:

@@ -1,8 +1,8 @@
 """References in a job file, ``${env:NAME}`` and ``${arg:NAME:-default}``, and the rule that no secret stands there in plain.
 
-A key that sounds like a secret (``password``, ``api_key``, ``fs.s3a.secret.key`` …) takes a reference and nothing else. It is
-checked, but stays the reference ``env:NAME`` in the bound job, so that nothing made from the job can print it; whoever needs
-the secret looks it up at the last moment.
+A key that sounds like a secret (``password``, ``api_key``, ``fs.s3a.secret.key`` …) takes a reference and nothing else: ``${env:NAME}``,
+or ``file:…`` and ``aws-secret:…`` of `lakekit.sources.secrets`. It stays a reference in the bound job, so that nothing made from
+the job can print it; whoever needs the secret looks it up at the last moment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REFERENCE = re.compile(r"\$\$\{|\$\{(?P<kind>[^:{}]*):(?P<name>[^{}]*?)(?P<defau
 SECRET_KEY = re.compile(
     r"(?i)(?=.*(passw|pwd$|passphrase|secret|credential|token$|(private|api|access|account|sas).?key))(?!.*(provider|class|impl|type|mode)$)"
 )
-SECRET_REFERENCE = re.compile(r"(?:\$\{env:(?P<braced>\w+)\}|env:(?P<plain>\w+))")
+SECRET_IN_BRACES = re.compile(r"\$\{(env:\w+)\}")
 SECRET_IN_TEXT = re.compile(r"(?i)(?:password|passwd|pwd|secret|token)=(?!\$\{|env:)[^\s&;]|://[^/\s:@]+:(?!\$\{)[^@/\s]+@")
 KINDS = ("env", "arg", "job")
 KNOWN = "Known: ${env:NAME}, ${arg:NAME}, ${job:dir}; the first two may end in a default, ${arg:NAME:-value}."
@@ -58,22 +58,6 @@ def resolve(root: Node, scope: Scope) -> Node:
     if scope.missing:
         raise ConfigError("\n".join(scope.missing))
     return resolved
-
-
-def secret(reference: str, environment: Mapping[str, str] | None = None) -> str:
-    """Look up what a secret's reference, such as ``env:PGPASSWORD``, stands for.
-
-    >>> secret("env:PGPASSWORD", {"PGPASSWORD": "x"})
-    'x'
-    """
-    match = SECRET_REFERENCE.fullmatch(reference)
-    if match is None:
-        raise ConfigError("a secret must be given as env:NAME.")
-    name = match["braced"] or match["plain"]
-    value = (os.environ if environment is None else environment).get(name)
-    if value is None:
-        raise ConfigError(f"the environment variable {name} is not set, and a secret is read from it.")
-    return value
 
 
 def argument_names(root: Node) -> frozenset[str]:
@@ -126,14 +110,16 @@ def _resolve_entry(key: str, node: Node, scope: Scope) -> Node:
 
 
 def _secret_entry(key: str, node: Node, scope: Scope) -> Node:
-    match = SECRET_REFERENCE.fullmatch(str(node.value))
-    if match is None:
+    from lakekit.sources.secrets import is_reference
+
+    reference = SECRET_IN_BRACES.sub(r"\1", str(node.value))
+    if not is_reference(reference):
         say = "looks like a secret and must not stand in a job file. Write ${env:NAME} and set NAME outside"
         raise ConfigError(f'{node.place}: "{key}" {say}.')
-    name = match["braced"] or match["plain"]
-    if name not in scope.environment:
+    kind, _, name = reference.partition(":")
+    if kind == "env" and name not in scope.environment:
         scope.missing.append(f"{node.place}: {_how_to_give('env', name, scope)}")
-    return replace(node, value=f"env:{name}")
+    return replace(node, value=reference)
 
 
 def _resolve_text(node: Node, scope: Scope) -> Node:

@@ -14,7 +14,7 @@ from lakekit.errors import DataRejected, EngineError, LakekitError
 from lakekit.job.bind import Call
 from lakekit.job.log import facts, line, logger
 from lakekit.job.progress import Watch
-from lakekit.job.references import SECRET_KEY, secret
+from lakekit.job.references import SECRET_KEY
 from lakekit.job.spec import Job
 from lakekit.job.steps import DATA
 
@@ -39,7 +39,9 @@ def open_session(job: Job) -> SparkSession:
 
 
 def _secret_or_plain(key: str, value: Any) -> Any:
-    return secret(value) if SECRET_KEY.match(key) and isinstance(value, str) else value
+    from lakekit.sources.secrets import secret
+
+    return secret(value, key) if SECRET_KEY.match(key) and isinstance(value, str) else value
 
 
 def run(job: Job, spark: SparkSession | None = None, *, run_id: str | None = None, watch: Watch | None = None) -> tuple[Any, ...]:
