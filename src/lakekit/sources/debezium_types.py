@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -222,7 +221,7 @@ def _retarget(reading: Reading, target: T.DataType, semantic: str) -> Reading:
 
 
 def _array(element: Reading) -> Reading:
-    decode = (lambda v: f"transform({v}, {_var(v)} -> {element.decode(_var(v))})") if element.checked else _as_is
+    decode = (lambda v: f"transform({v}, {exact.fresh(v)} -> {element.decode(exact.fresh(v))})") if element.checked else _as_is
     return Reading(T.ArrayType(element.wire), T.ArrayType(element.type), decode, "array", (element,))
 
 
@@ -230,7 +229,7 @@ def _map(key: Reading, value: Reading) -> Reading:
     """JSON has text keys only; Connect writes other keys as pairs, which a row image does not hold."""
     if not isinstance(key.wire, T.StringType):
         raise SourceError("a map with keys that are no text cannot be read from JSON. Leave the column out with a declared schema=.")
-    decode = (lambda v: f"transform_values({v}, (k, {_var(v)}) -> {value.decode(_var(v))})") if value.checked else _as_is
+    decode = (lambda v: f"transform_values({v}, (k, {exact.fresh(v)}) -> {value.decode(exact.fresh(v))})") if value.checked else _as_is
     return Reading(T.MapType(key.wire, value.wire), T.MapType(T.StringType(), value.type), decode, "map", (value,))
 
 
@@ -247,26 +246,16 @@ def _struct(fields: Mapping[str, Reading]) -> Reading:
     return Reading(wire, made, decode, "struct", tuple(fields.values()))
 
 
-def _var(value: str) -> str:
-    """A lambda variable that no enclosing lambda uses: one deeper than those in *value*.
-
-    >>> _var("`e7`.`x`"), _var("e1.`x`")
-    ('e1', 'e2')
-    """
-    used = re.findall(r"\be(\d+)\b", re.sub(r"`[^`]*`", "", value))
-    return f"e{max(map(int, used), default=0) + 1}"
-
-
 def misread(reading: Reading, value: str) -> str | None:
     """SQL that is true where *value*, or a value inside it, could not be read exactly; ``None``: never."""
     if not reading.checked:
         return None
     if reading.kind == "array":
-        inner = misread(reading.parts[0], _var(value))
-        return f"coalesce(exists({value}, {_var(value)} -> {inner}), false)"
+        inner = misread(reading.parts[0], exact.fresh(value))
+        return f"coalesce(exists({value}, {exact.fresh(value)} -> {inner}), false)"
     if reading.kind == "map":
-        inner = misread(reading.parts[0], _var(value))
-        return f"coalesce(exists(map_values({value}), {_var(value)} -> {inner}), false)"
+        inner = misread(reading.parts[0], exact.fresh(value))
+        return f"coalesce(exists(map_values({value}), {exact.fresh(value)} -> {inner}), false)"
     if reading.kind == "struct" and isinstance(reading.wire, T.StructType):
         tests = (misread(r, f"{value}.{quoted(f.name)}") for f, r in zip(reading.wire.fields, reading.parts, strict=True))
         return "(" + " OR ".join(t for t in tests if t) + ")"
@@ -309,7 +298,7 @@ def _array_marker(element: Reading, value: str, placeholder: str) -> str | None:
         "decimal": lambda: [exact.literal(_base64(bytes([b]))) for b in raw],
         "variable": lambda: [exact.literal(_base64(bytes([b]))) for b in raw],
     }
-    found = f"transform({value}, {_var(value)} -> {_var(value)}.value)" if element.kind == "variable" else value
+    found = f"transform({value}, {exact.fresh(value)} -> {exact.fresh(value)}.value)" if element.kind == "variable" else value
     if element.kind in each:
         return f"coalesce({found} = array({', '.join(each[element.kind]())}), false)"
     one = marker(element, f"get({value}, 0)", placeholder)

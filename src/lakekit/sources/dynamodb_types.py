@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from pyspark.sql import types as T
 
 from lakekit.columns import quoted
-from lakekit.errors import ConfigError, SourceError
+from lakekit.errors import ConfigError
 from lakekit.sources import exact
 from lakekit.sources.exact import literal
 
@@ -59,7 +57,7 @@ def decode(target: T.DataType, value: str) -> str:
         inner = ", ".join(f"{literal(f.name)}, {decode(f.dataType, f'{value}.M.{quoted(f.name)}')}" for f in target.fields)
         return f"IF({value}.M IS NULL, NULL, named_struct({inner}))"
     if isinstance(target, T.MapType):
-        return f"transform_values({value}.M, (k, {_var(value)}) -> {decode(target.valueType, _var(value))})"
+        return f"transform_values({value}.M, (k, {exact.fresh(value)}) -> {decode(target.valueType, exact.fresh(value))})"
     return _number(target, f"{value}.N")
 
 
@@ -73,7 +71,7 @@ def _number(target: T.DataType, text: str) -> str:
 
 def _array(element: T.DataType, value: str) -> str:
     """A list in its order, or a set, sorted: a set has no order, so equal sets must come out equal."""
-    one = _var(value)
+    one = exact.fresh(value)
     lists = f"transform({value}.L, {one} -> {decode(element, one)})"
     members = _member(element, one)
     if members is None:
@@ -98,7 +96,7 @@ def misread(target: T.DataType, value: str) -> str:
 
 
 def _inside(target: T.DataType, value: str) -> list[str]:
-    one = _var(value)
+    one = exact.fresh(value)
     if isinstance(target, T.StructType):
         return [f"coalesce({misread(f.dataType, f'{value}.M.{quoted(f.name)}')}, false)" for f in target.fields]
     if isinstance(target, T.MapType):
@@ -110,12 +108,6 @@ def _inside(target: T.DataType, value: str) -> list[str]:
     if members is not None:
         found.append(f"coalesce(exists({value}.{members[0]}, {one} -> {members[1]} IS NULL), false)")
     return found
-
-
-def _var(value: str) -> str:
-    """A lambda variable one deeper than those in *value*."""
-    used = re.findall(r"\be(\d+)\b", re.sub(r"`[^`]*`", "", value))
-    return f"e{max(map(int, used), default=0) + 1}"
 
 
 # From what Spark's JSON inference saw ----------------------------------------------------------------------------------
@@ -132,12 +124,6 @@ def inferred(images: list[T.DataType], numbers: T.DecimalType) -> T.StructType:
     for image in images:
         merged = _merge(merged, image)
     fields = merged.fields if isinstance(merged, T.StructType) else []
-    lowered = [f.name.lower() for f in fields]
-    twice = sorted({n for n in lowered if lowered.count(n) > 1})
-    if twice:
-        raise SourceError(
-            f"attributes differ only in case, which a table cannot keep apart: {', '.join(twice)}. Declare schema= with one of each."
-        )
     return T.StructType([T.StructField(f.name, _attribute(f.dataType, numbers)) for f in sorted(fields, key=lambda f: f.name)])
 
 

@@ -6,6 +6,9 @@ ANSI mode or on the session time zone. (SQL text and not ``Column``, because ``t
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 from pyspark.sql import types as T
 
 _NUMBER = "^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,4})?$"
@@ -40,25 +43,50 @@ def integer_from_hex(hexadecimal: str) -> str:
     ``conv`` ends at 64 bits, so the number is put together from a signed upper and an unsigned lower half.
     """
     sign = f"IF(substring({hexadecimal}, 1, 1) >= '8', 'F', '0')"
-    padded = f"lpad({hexadecimal}, 32, {sign})"
-    upper = f"CAST(conv(substring({padded}, 1, 16), 16, -10) AS DECIMAL(20,0))"
-    lower = f"CAST(conv(substring({padded}, 17, 16), 16, 10) AS DECIMAL(20,0))"
-    return f"CASE WHEN length({hexadecimal}) BETWEEN 1 AND 32 THEN try_add(try_multiply({upper}, {_TWO_TO_64}), {lower}) END"
+    return let(
+        f"CASE WHEN length({hexadecimal}) BETWEEN 1 AND 32 THEN lpad({hexadecimal}, 32, {sign}) END",
+        lambda padded: _from_halves(
+            f"CAST(conv(substring({padded}, 1, 16), 16, -10) AS DECIMAL(20,0))",
+            f"CAST(conv(substring({padded}, 17, 16), 16, 10) AS DECIMAL(20,0))",
+        ),
+    )
+
+
+def _from_halves(upper: str, lower: str) -> str:
+    """upper × 2⁶⁴ + lower, so that no step leaves 38 digits: a negative product is taken nearer to zero first."""
+    positive = f"try_add(try_multiply({upper}, {_TWO_TO_64}), {lower})"
+    negative = f"try_add(try_multiply({upper} + 1BD, {_TWO_TO_64}), {lower} - {_TWO_TO_64})"
+    return f"IF({upper} < 0, {negative}, {positive})"
+
+
+def let(value: str, body: Callable[[str], str]) -> str:
+    """SQL of *body* over a *value* that is written, and worked out, once: SQL has no local name but a lambda's."""
+    name = fresh(value)
+    return f"get(transform(array({value}), {name} -> {body(name)}), 0)"
+
+
+def fresh(value: str) -> str:
+    """The name of a lambda variable that stands nowhere in *value*.
+
+    >>> fresh("`e7`.`x`"), fresh("e1.`x`")
+    ('e1', 'e2')
+    """
+    used = re.findall(r"\be(\d+)\b", re.sub(r"`[^`]*`", "", value))
+    return f"e{max(map(int, used), default=0) + 1}"
 
 
 def bytes_from_base64(text: str) -> str:
-    """Base64 text as binary; NULL when it is not base64 (Spark's ``unbase64`` drops what it cannot read)."""
-    sound = f"length({text}) % 4 = 0 AND {text} RLIKE '^[A-Za-z0-9+/]*={{0,2}}$'"
-    return f"CASE WHEN {sound} THEN unbase64({text}) END"
+    """Base64 text as binary; NULL when it is not base64 (``unbase64`` drops what it cannot read)."""
+    return f"try_to_binary({text}, 'base64')"
 
 
 def decimal_from_base64(text: str, scale: str, target: T.DecimalType) -> str:
     """Kafka Connect's Decimal, base64 of the unscaled big-endian two's complement, as *target*; *scale* is SQL too."""
-    unscaled = integer_from_hex(f"hex({bytes_from_base64(text)})")
+    unscaled = let(f"hex({bytes_from_base64(text)})", integer_from_hex)
     shifted = f"concat(CAST({unscaled} AS STRING), 'E', CAST(-({scale}) AS STRING))"
     if scale == str(target.scale):  # nothing to lose: only the precision has to hold
         return f"try_cast({shifted} AS {target.simpleString()})"
-    return decimal_from_text(shifted, target)
+    return let(shifted, lambda number: decimal_from_text(number, target))
 
 
 def timestamp_from_micros(micros: str) -> str:
