@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.contract.harness import MODES, Mode, Subject, subject
+from tests.contract.harness import MODES, Mode, Subject, confs, subject
 from tests.oracle import Rules
 
 _SEEN: list[Subject] = []
@@ -28,14 +28,10 @@ def new(spark: SparkSession, mode: Mode) -> Iterator[Callable[..., Subject]]:
         _SEEN.append(made)
         return made
 
-    confs = _confs(spark)
+    before = confs(spark)
     yield make
-    assert _confs(spark) == confs, "lakekit puts back every conf that it changes"
+    assert confs(spark) == before, "lakekit puts back every conf that it changes"
     assert spark._jsparkSession.sharedState().cacheManager().isEmpty(), "lakekit frees every frame that it keeps"
-
-
-def _confs(spark: SparkSession) -> dict[str, str]:
-    return {row.key: row.value for row in spark.sql("SET").collect()}
 
 
 @pytest.fixture

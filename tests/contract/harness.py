@@ -150,14 +150,22 @@ def data_files(spark: SparkSession, table: str) -> set[str]:
 
 
 @contextmanager
-def session_zone(spark: SparkSession, zone: str) -> Iterator[None]:
-    """Another session time zone for a while."""
-    before = spark.conf.get("spark.sql.session.timeZone")
-    spark.conf.set("spark.sql.session.timeZone", zone)
+def conf(spark: SparkSession, key: str, value: str) -> Iterator[None]:
+    """Another value of a session's conf for a while."""
+    before = confs(spark).get(key)
+    spark.conf.set(key, value)
     try:
         yield
     finally:
-        spark.conf.set("spark.sql.session.timeZone", before)
+        if before is None:
+            spark.conf.unset(key)
+        else:
+            spark.conf.set(key, before)
+
+
+def confs(spark: SparkSession) -> dict[str, str]:
+    """Every conf that is set in the session."""
+    return {row.key: row.value for row in spark.sql("SET").collect()}
 
 
 def utc(text: str) -> datetime:

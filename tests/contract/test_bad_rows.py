@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from decimal import Decimal
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 
 import lakekit as lk
-from tests.contract.harness import Subject, check_sum, data_files
+from tests.contract.harness import Subject, check_sum, conf, data_files
 from tests.oracle import Row, Rules
 
 RULES = Rules(("id",), ("seq",), ("id", "seq", "qty", "price", "name"))
@@ -37,21 +36,14 @@ BAD: dict[str, Row] = {
 }
 
 
-@contextmanager
-def ansi(spark: SparkSession, on: bool) -> Iterator[None]:
-    before = spark.conf.get("spark.sql.ansi.enabled")
-    spark.conf.set("spark.sql.ansi.enabled", str(on).lower())
-    try:
-        yield
-    finally:
-        spark.conf.set("spark.sql.ansi.enabled", before)
+ANSI = "spark.sql.ansi.enabled"
 
 
 def test_bad_rows_are_kept_with_their_reason(new: Callable[..., Subject]) -> None:
     subject = new("bad", TABLE, RULES, delete_when="op = 'D'", upsert_when="op IN ('I', 'U')", except_columns=["op"])
     subject.create()
     rows = [*GOOD, *BAD.values()]
-    with ansi(subject.spark, on=True):
+    with conf(subject.spark, ANSI, "true"):
         commit = subject.table.upsert(subject.feed(rows, ARRIVING, source="file.csv"), batch_id="monday")
     check_sum(commit)
     assert (commit.read, commit.quarantined, commit.applied) == (len(rows), len(BAD), len(GOOD))
@@ -67,7 +59,7 @@ def test_bad_rows_are_kept_with_their_reason(new: Callable[..., Subject]) -> Non
     assert sum(r.get("name") == "s3cret" for r in raw) == 4
 
     before = data_files(subject.spark, subject.table.name + "__quarantine")
-    with ansi(subject.spark, on=False):
+    with conf(subject.spark, ANSI, "false"):
         commit = subject.table.upsert(subject.feed([BAD["no key"]] * 2, ARRIVING), quarantine=f"{subject.table.name}_elsewhere")
     check_sum(commit)
     assert (commit.read, commit.quarantined, commit.changed) == (2, 2, False)

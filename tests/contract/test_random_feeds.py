@@ -13,10 +13,11 @@ from decimal import Decimal
 from itertools import product
 
 from lakekit.testing import random_changes, scramble
-from tests.contract.harness import MODES, Mode, Subject, check_sum, counts, data_files, files, session_zone, utc
+from tests.contract.harness import MODES, Mode, Subject, check_sum, conf, counts, data_files, files, utc
 from tests.oracle import Ledger, Row, Rules
 
 FEEDS = 100
+ZONE = "spark.sql.session.timeZone"
 NAMES = ["a", "A", "a ", " a", "", "x,num:1", "x", "ä|b", "NULL", "__null__", "default"]
 NUMBERS = [Decimal("1.00"), Decimal("1.50"), Decimal("-0.01"), Decimal("99999999.99")]
 DOUBLES = [0.0, 1.5, -1.5, float("nan"), float("inf"), float("-inf")]
@@ -85,7 +86,7 @@ def test_complete_events_with_exact_accounts(new: Callable[..., Subject], mode: 
 
     for n, batch in enumerate(batches):
         if n == 2:
-            with session_zone(subject.spark, "America/New_York"):
+            with conf(subject.spark, ZONE, "America/New_York"):
                 commit = subject.upsert(batch)
                 subject.check()
         else:

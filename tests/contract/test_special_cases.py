@@ -9,19 +9,20 @@ import pytest
 
 import lakekit as lk
 from lakekit.testing import frame
-from tests.contract.harness import Subject, check_sum, data_files, files, session_zone, utc
+from tests.contract.harness import Subject, check_sum, conf, data_files, files, utc
 from tests.oracle import Row, Rules
 
 SCHEMA = """a string, b string, at timestamp, scn decimal(38,0), op string, region string,
     tags map<string,int>, lines array<struct<n:int,s:string>>, inner struct<x:double,y:string>, raw binary"""
 PAYLOAD = ("region", "tags", "lines", "inner", "raw")
 RULES = Rules(("a", "b"), ("at", "scn"), ("a", "b", "at", "scn", *PAYLOAD))
-BIG = Decimal(20240601_0930000000000000000000000017)  # as long as a DMS change sequence; equal as a double to its neighbours
+BIG = 20240601_0930000000000000000000000017  # as long as a DMS change sequence; equal as a double to its neighbours
+ZONE = "spark.sql.session.timeZone"
 FOLD_EARLY, FOLD_LATE = utc("2024-11-03T05:30:00"), utc("2024-11-03T06:30:00")  # both print 01:30 in New York
 
 
 def row(
-    a: str | None, b: str | None, scn: int | Decimal = 1, op: str = "U", at: object = FOLD_EARLY, region: str | None = "eu", **more: object
+    a: str | None, b: str | None, scn: int = 1, op: str = "U", at: object = FOLD_EARLY, region: str | None = "eu", **more: object
 ) -> Row:
     payload = {"tags": {"k": 1, "l": None}, "lines": [(1, "x"), (None, None)], "inner": (1.5, None), "raw": b"\x00\xff"}
     return {"a": a, "b": b, "at": at, "scn": Decimal(scn), "op": op, **({"region": region, **payload} if op == "U" else {}), **more}
@@ -57,7 +58,7 @@ def test_odd_keys_nested_values_and_clocks(new: Callable[..., Subject]) -> None:
 
     moved = [row(a, b, 2, region=None if n % 3 else "a/b=c") for n, (a, b) in enumerate(ODD_KEYS)]
     fold = [row("fold", "1", 1, at=FOLD_LATE, lines=[]), row("fold", "1", 9, at=FOLD_EARLY), row("fold", "2", 1, "D", at=FOLD_LATE)]
-    with session_zone(subject.spark, "America/New_York"):
+    with conf(subject.spark, ZONE, "America/New_York"):
         subject.upsert(moved + fold)
         subject.check()
         subject.upsert([row(a, b, 3, "D") for a, b in ODD_KEYS[::2]] + [row("fold", "2", 99, at=FOLD_EARLY), row("big", "seq", BIG)])
