@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.columns import col, quoted
+from lakekit.literals import encoded, literal
 
 MOST_VALUES = 200  # Iceberg prunes no file by an IN list longer than this
 _PREFIX = "_lk_bound_"
@@ -55,11 +56,11 @@ def measures(keys: Sequence[str], partition_keys: Sequence[str], types: Mapping[
     for i, key in enumerate(keys):
         if _encodable(types[key]):
             value = F.when(where, col(key))
-            found.append(_encoded(F.min(value), types[key]).alias(f"{_PREFIX}low_{i}"))
-            found.append(_encoded(F.max(value), types[key]).alias(f"{_PREFIX}high_{i}"))
+            found.append(encoded(F.min(value), types[key]).alias(f"{_PREFIX}low_{i}"))
+            found.append(encoded(F.max(value), types[key]).alias(f"{_PREFIX}high_{i}"))
     for i, key in enumerate(partition_keys):
         if _encodable(types[key]):
-            values = F.slice(F.collect_set(F.when(where, _encoded(col(key), types[key]))), 1, MOST_VALUES + 1)
+            values = F.slice(F.collect_set(F.when(where, encoded(col(key), types[key]))), 1, MOST_VALUES + 1)
             found.append(values.alias(f"{_PREFIX}values_{i}"))
     return found
 
@@ -70,11 +71,11 @@ def bounds(measured: Mapping[str, Any], keys: Sequence[str], partition_keys: Seq
     for i, key in enumerate(keys):
         low, high = measured.get(f"{_PREFIX}low_{i}"), measured.get(f"{_PREFIX}high_{i}")
         if low is not None and high is not None:
-            found.append(Between(key, _literal(low, types[key]), _literal(high, types[key])))
+            found.append(Between(key, literal(low, types[key]), literal(high, types[key])))
     for i, key in enumerate(partition_keys):
         values = measured.get(f"{_PREFIX}values_{i}")
         if values and len(values) <= MOST_VALUES:
-            found.append(OneOf(key, tuple(_literal(v, types[key]) for v in sorted(values))))
+            found.append(OneOf(key, tuple(literal(v, types[key]) for v in sorted(values))))
     return tuple(found)
 
 
@@ -91,23 +92,3 @@ def values_of(found: Iterable[Bound], column: str) -> tuple[str, ...] | None:
 def _encodable(data_type: T.DataType) -> bool:
     # Floats are left out: NaN is above every bound that a file's statistics know of.
     return isinstance(data_type, (T.IntegralType, T.DecimalType, T.StringType, T.DateType, T.TimestampType))
-
-
-def _encoded(value: Column, data_type: T.DataType) -> Column:
-    if isinstance(data_type, T.StringType):
-        return F.hex(F.encode(value, "UTF-8"))
-    if isinstance(data_type, T.DateType):
-        return F.unix_date(value).cast("string")
-    if isinstance(data_type, T.TimestampType):
-        return F.unix_micros(value).cast("string")
-    return value.cast("string")
-
-
-def _literal(text: str, data_type: T.DataType) -> str:
-    if isinstance(data_type, T.StringType):
-        return f"CAST(X'{text}' AS STRING)"
-    if isinstance(data_type, T.DateType):
-        return f"date_from_unix_date({text})"
-    if isinstance(data_type, T.TimestampType):
-        return f"timestamp_micros({text})"
-    return f"CAST('{text}' AS {data_type.simpleString()})"

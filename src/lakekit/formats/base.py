@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +16,10 @@ from pyspark.sql import types as T
 from lakekit.errors import UnsupportedOperation
 from lakekit.partitioning import Transform
 from lakekit.pruning import Bound
+
+
+# One writer of a table at a time in one process: threads need not race through the storage.
+_LOCKS: defaultdict[tuple[str, str], Any] = defaultdict(threading.RLock)
 
 
 @dataclass(frozen=True)
@@ -175,8 +181,9 @@ class Adapter(ABC):
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Hold off other lakekit writers where the format's own conflict detection is not enough."""
-        yield
+        """Hold off other lakekit writers of this process; a format whose own conflict detection is not enough holds off all."""
+        with _LOCKS[self.name, self.table]:
+            yield
 
     def storable(self, schema: T.StructType, keys: Sequence[str]) -> T.StructType:
         """The schema as the format stores it."""

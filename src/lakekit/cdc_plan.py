@@ -1,0 +1,167 @@
+"""Plan an upsert of complete events: let the winners meet the rows, tombstones and horizons that stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from lakekit.batch import Batch
+from lakekit.cdc import (
+    ACTION,
+    APPLIED,
+    AT,
+    BEYOND,
+    CLASS,
+    DEAD,
+    DUPLICATE,
+    EQUAL,
+    INSERT,
+    NOTHING,
+    OLDER,
+    OLDEST,
+    REMOVE,
+    STALE,
+    UPDATE,
+    VERDICT,
+    WINNER,
+    verdicts,
+)
+from lakekit.changes import DELETE, OP, SEQ, UPSERT
+from lakekit.columns import col, comparable
+from lakekit.literals import null_struct
+from lakekit.plan import Known, Outcome, inside
+
+RULING = "_lk_ruling"
+SAME, GREATER, LESSER = "same", "greater", "lesser"
+
+
+@dataclass(frozen=True)
+class State:
+    """What stands of the batch's keys; ``None``: nothing.
+
+    *rows* has the keys, ``_lk_at`` and locators, *payload* every column of the rows that the bounds leave, *dead* the tombstones.
+    """
+
+    rows: DataFrame | None
+    payload: DataFrame | None
+    dead: DataFrame | None
+    known: Known
+
+
+def greatest_literal(*literals: str | None) -> str | None:
+    """The greatest of some SQL literals, ``None`` counting as nothing."""
+    found = [literal for literal in literals if literal is not None]
+    return found[0] if len(found) == 1 else f"greatest({', '.join(found)})" if found else None
+
+
+def decide(batch: Batch, state: State, rulings: DataFrame | None = None, *, small: bool = True) -> DataFrame:
+    """Each winner with its action and verdict, wide and lazy; ``rulings`` settle those that share their row's sequence."""
+    decided = batch.of(WINNER)
+    keys = list(batch.keys)
+    if state.rows is not None:
+        decided = decided.join(F.broadcast(state.rows) if small else state.rows, keys, "left")
+    else:
+        decided = decided.withColumn(AT, F.expr(null_struct(batch.sequence)))
+    if state.dead is not None:
+        decided = decided.join(state.dead, keys, "left")
+    else:
+        decided = decided.withColumn(DEAD, F.expr(null_struct(batch.sequence)))
+    truncated = greatest_literal(state.known.truncated, batch.truncated)
+    decided = verdicts(decided, _or_null(truncated, batch), _or_null(state.known.forgotten, batch))
+    return decided if rulings is None else _ruled(decided, rulings, keys)
+
+
+def _or_null(literal: str | None, batch: Batch) -> Column:
+    return F.expr(literal if literal is not None else null_struct(batch.sequence))
+
+
+def _ruled(decided: DataFrame, rulings: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """Under ``ties="content"`` the larger payload wins against the row of the same sequence."""
+    wins = (col(VERDICT) == EQUAL) & (col(RULING) == GREATER)
+    loses = (col(VERDICT) == EQUAL) & (col(RULING) == LESSER)
+    joined = decided.join(F.broadcast(rulings.where(col(CLASS) == WINNER).select(*keys, RULING)), list(keys), "left")
+    return joined.withColumns(
+        {
+            ACTION: F.when(wins, UPDATE).otherwise(col(ACTION)),
+            VERDICT: F.when(wins, APPLIED).when(loses, STALE).otherwise(col(VERDICT)),
+        }
+    )
+
+
+def rule(batch: Batch, decided: DataFrame, payload: DataFrame, ties: str) -> DataFrame:
+    """Compare every event that has the sequence of the living row with that row's payload.
+
+    Returns keys, ``_lk_class`` and ``_lk_ruling``: same (a duplicate), greater or lesser (a tie, by content).
+    Older events of the batch take part: what the table shows may be one of them.
+    """
+    keys = list(batch.keys)
+    alive = decided.where((col(VERDICT) == EQUAL) | ((col(OLDEST) <= col(AT)) & (col(AT) < col(SEQ)))).select(*keys, AT)
+    events = batch.of(WINNER, OLDER).where(col(OP) == UPSERT)
+    equal = events.join(alive, keys).where(col(SEQ) == col(AT))
+    authored = sorted(c for c in payload.columns if c in events.columns and c not in keys and not c.startswith("_lk"))
+    theirs = payload.select(*keys, *(col(c).alias(f"_lk_row_{c}") for c in authored))
+    types = {f.name: f.dataType for f in events.schema.fields}
+    ours = F.struct(*(comparable(col(c), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
+    row = F.struct(*(comparable(col(f"_lk_row_{c}"), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
+    ruling = F.when(ours.eqNullSafe(row), SAME).when(ours > row, GREATER).otherwise(LESSER) if authored else F.lit(SAME)
+    return equal.join(theirs, keys).select(*keys, CLASS, OP, SEQ, *authored, ruling.alias(RULING))
+
+
+def tally(decided: DataFrame) -> DataFrame:
+    """One row that counts the verdicts and actions, and says whether payloads must be compared."""
+    verdict, action = col(VERDICT), col(ACTION)
+    standing = col(AT).isNotNull()
+    return decided.agg(
+        *(F.count_if(verdict == v).alias(v) for v in (APPLIED, STALE, DUPLICATE, EQUAL, BEYOND)),
+        F.count_if(action == INSERT).alias("inserted"),
+        F.count_if(action == UPDATE).alias("updated"),
+        F.count_if(action == REMOVE).alias("deleted"),
+        F.count_if(standing & (action == NOTHING)).alias("unchanged"),
+        F.count_if((col(OP) == DELETE) & (verdict == APPLIED) & F.coalesce(col(SEQ) > col(DEAD), F.lit(True))).alias("tombstones"),
+        F.count_if((verdict != EQUAL) & (col(OLDEST) <= col(AT)) & (col(AT) < col(SEQ))).alias("older_maybe"),
+    )
+
+
+def tally_rulings(rulings: DataFrame) -> DataFrame:
+    """One row that counts the rulings, those of winners and of older events apart."""
+    return rulings.agg(
+        *(F.count_if((col(CLASS) == c) & (col(RULING) == r)).alias(f"{c}_{r}") for c in (WINNER, OLDER) for r in (SAME, GREATER, LESSER))
+    )
+
+
+def outcome(batch: Batch, found: dict[str, Any], ruled: dict[str, Any] | None, ties: str) -> Outcome:
+    """Fold the counts of the batch, the verdicts and the rulings into one outcome."""
+    base = replace(
+        inside(batch),
+        applied=found[APPLIED],
+        stale=inside(batch).stale + found[STALE] + found[BEYOND],
+        duplicate=inside(batch).duplicate + found[DUPLICATE] + found[EQUAL],
+        beyond_horizon=found[BEYOND],
+        inserted=found["inserted"],
+        updated=found["updated"],
+        deleted=found["deleted"],
+        unchanged=found["unchanged"],
+        tombstones=found["tombstones"],
+    )
+    return base if ruled is None else _with_rulings(base, ruled, ties)
+
+
+def _with_rulings(base: Outcome, ruled: dict[str, Any], ties: str) -> Outcome:
+    """Rulings move events from where ``outcome`` first counted them: winners from duplicate, older ones from stale."""
+    older_same = ruled[f"{OLDER}_{SAME}"]
+    base = replace(base, stale=base.stale - older_same, duplicate=base.duplicate + older_same)
+    if ties == "content":
+        return base  # the verdicts were taken anew with the rulings
+    tied, older_tied = ties_in(ruled, WINNER), ties_in(ruled, OLDER)
+    return replace(
+        base, duplicate=base.duplicate - tied, stale=base.stale - older_tied, quarantined=base.quarantined + tied + older_tied
+    )
+
+
+def ties_in(ruled: dict[str, Any], *classes: str) -> int:
+    """How many events disagree with the row of their own sequence."""
+    return sum(ruled[f"{c}_{r}"] for c in classes for r in (GREATER, LESSER))

@@ -1,0 +1,241 @@
+"""Delta Lake: versions of a log beside the files, in Spark's catalog or at a path."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from py4j.protocol import Py4JError
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from lakekit.columns import col, quoted
+from lakekit.errors import TableNotFound
+from lakekit.formats import session_catalog as catalog
+from lakekit.formats.base import VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
+from lakekit.formats.failures import translated
+from lakekit.formats.sql import columns_ddl, confs, dotted, merge, named, nested_ddl, properties_ddl, text
+from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
+
+_DELETION_VECTORS = "delta.enableDeletionVectors"
+_NO_TRANSFORM = unsupported(
+    "Delta partitions by stored columns only", instead="add the value as a column in the source and partition by that, or use liquid clustering"
+)
+
+
+class Delta(Adapter):
+    """A Delta table."""
+
+    name = "delta"
+    partitioning: Mapping[type[Transform], Callable[..., str] | Unsupported] = {
+        Identity: lambda t: quoted(t.column),
+        Years: _NO_TRANSFORM,
+        Months: _NO_TRANSFORM,
+        Days: _NO_TRANSFORM,
+        Hours: _NO_TRANSFORM,
+        Bucket: _NO_TRANSFORM,
+        Truncate: _NO_TRANSFORM,
+    }
+    alterations = {
+        "add": True,
+        "widen": unsupported("Delta 3.3 on Spark 3.5 refuses to change a column's type", instead="cast in the source, or rewrite the table"),
+    }
+    modes = {"copy-on-write": "copy-on-write", "merge-on-read": "deletion vectors"}
+    verbs = {
+        "create": True, "append": True, "overwrite": True, "delete": True, "upsert": True, "upsert (partial)": True, "evolve (add)": True,
+        "evolve (widen)": alterations["widen"], "as_of": True, "versions": True, "rollback": True, "drop": True, "paths as names": True,
+    }  # fmt: skip
+
+    @property
+    def path(self) -> str:
+        """Where the table's files are."""
+        if catalog.is_path(self.table):
+            return self.table.rstrip("/")
+        known = catalog.registered(self.spark, self.table)
+        return known[1] if known else catalog.default_location(self.spark, self.table)
+
+    @property
+    def target(self) -> str:
+        """The table as SQL names it."""
+        return f"delta.{quoted(self.table.rstrip('/'))}" if catalog.is_path(self.table) else catalog.sql_name(self.table)
+
+    def exists(self) -> bool:
+        if catalog.is_path(self.table):
+            return catalog.folder_exists(self.spark, f"{self.path}/_delta_log")
+        known = catalog.registered(self.spark, self.table)
+        if known is not None:
+            return known[0].lower() == self.name and catalog.folder_exists(self.spark, f"{known[1]}/_delta_log")
+        location = catalog.default_location(self.spark, self.table)
+        if not catalog.folder_exists(self.spark, f"{location}/_delta_log"):
+            return False
+        with translated(self.table, "registering it in the catalog"):
+            catalog.register(self.spark, self.table, self.name, location)
+        return True
+
+    def _log(self) -> Any:
+        return self.spark._jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, self.path)  # type: ignore[union-attr]
+
+    def _snapshot(self) -> Any:
+        if not self.exists():
+            raise TableNotFound(f"{self.table}: no Delta table. Create it first, or check the name and the warehouse.")
+        log = self._log()
+        with translated(self.table, "reading its log"):
+            return log.update(*(getattr(log, f"update$default${i}")() for i in (1, 2, 3)))
+
+    def view(self) -> View:
+        snapshot = self._snapshot()
+        metadata = snapshot.metadata()
+        columns = metadata.partitionColumns()
+        files = snapshot.numOfFilesIfKnown()
+        option = metadata.configuration().get(_DELETION_VECTORS)
+        return View(
+            version=str(snapshot.version()),
+            schema=T.StructType.fromJson(json.loads(metadata.schema().json())),
+            partition_columns=tuple(columns.apply(i) for i in range(columns.size())),
+            merge_on_read=option.isDefined() and option.get() == "true",
+            empty=files.isDefined() and files.get() == 0,
+        )
+
+    def read(self, version: str | None = None) -> DataFrame:
+        reader = self.spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.load(self.path)
+
+    def create(self, spec: Spec) -> None:
+        columns = [self.can(self.partitioning, type(t), f"partition transform {t.name}")(t) for t in spec.partitioning]
+        properties = {_DELETION_VECTORS: str(spec.merge_on_read).lower(), **spec.properties}
+        ddl = f"CREATE TABLE IF NOT EXISTS {self.target} ({columns_ddl(spec.schema)}) USING delta"
+        if columns:
+            ddl += f" PARTITIONED BY ({', '.join(columns)})"
+        if spec.comment is not None:
+            ddl += f" COMMENT {text(spec.comment)}"
+        if self.exists():
+            return
+        with translated(self.table, "creating it"):
+            if not catalog.is_path(self.table):
+                self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {dotted('spark_catalog', catalog.name_parts(self.table)[0])}")
+            self.spark.sql(f"{ddl} TBLPROPERTIES ({properties_ddl(properties)})")
+
+    @contextmanager
+    def _marked(self, token: str, **more: str) -> Iterator[None]:
+        with confs(self.spark, {"spark.databricks.delta.commitInfo.userMetadata": f"lakekit-token={token}", **more}):
+            yield
+
+    def apply(self, view: View, changes: ChangeSet, token: str) -> None:
+        # The source is kept by lakekit already: Delta need not write it down once more before it reads it twice.
+        kept = {"spark.databricks.delta.merge.materializeSource": "none"}
+        with translated(self.table, "applying the changes"), self._marked(token, **kept), named(changes.rows) as source:
+            changes.rows.sparkSession.sql(merge(self.target, source, changes))
+
+    def append(self, rows: DataFrame, view: View, token: str) -> None:
+        with translated(self.table, "appending"), self._marked(token):
+            rows.select(*map(col, view.columns)).write.format("delta").mode("append").save(self.path)
+
+    def overwrite(self, rows: DataFrame, where: str | None, view: View, token: str) -> None:
+        writer = rows.select(*map(col, view.columns)).write.format("delta").mode("overwrite")
+        if where is not None:
+            writer = writer.option("replaceWhere", where)
+        with translated(self.table, "overwriting"), self._marked(token):
+            writer.save(self.path)
+
+    def delete(self, where: str, token: str) -> None:
+        with translated(self.table, "deleting"), self._marked(token):
+            self.spark.sql(f"DELETE FROM {self.target} WHERE {where}")
+
+    def add_columns(self, fields: Sequence[T.StructField]) -> None:
+        names = ", ".join(f"{dotted(*f.name.split('/'))} {nested_ddl(f.dataType)}" for f in fields)
+        with translated(self.table, "adding columns"):
+            self.spark.sql(f"ALTER TABLE {self.target} ADD COLUMNS ({names})")
+
+    def widen_column(self, name: str, data_type: T.DataType) -> None:
+        with translated(self.table, "widening a column"):
+            self.spark.sql(f"ALTER TABLE {self.target} ALTER COLUMN {quoted(name)} TYPE {data_type.simpleString()}")
+
+    def _actions(self, version: int) -> list[dict[str, Any]]:
+        """The actions of one commit, read from its file without a Spark job."""
+        log = self._log()
+        file = self.spark._jvm.org.apache.hadoop.fs.Path(f"{self.path}/_delta_log/{version:020d}.json")  # type: ignore[union-attr]
+        lines = log.store().read(file, self.spark._jsc.hadoopConfiguration()).mkString("\n")  # type: ignore[attr-defined]
+        return [json.loads(line) for line in lines.splitlines() if line]
+
+    def landing(self, view: View, token: str, *, wrote: bool) -> Landing:
+        current = int(self._snapshot().version())
+        before = int(view.version) if view.version is not None else -1
+        commits = [self._actions(v) for v in range(before + 1, current + 1)]
+        ours = [c for c in commits if _token(c) == f"lakekit-token={token}"]
+        added = [a["add"] for c in ours for a in c if "add" in a]
+        removed = [a["remove"] for c in ours for a in c if "remove" in a]
+        strangers = [c for c in commits if _token(c) != f"lakekit-token={token}" and _changes_data(c)]
+        return Landing(
+            alone=not strangers and bool(ours) == wrote,
+            version=str(current),
+            files_added=len(added),
+            files_removed=len(removed),
+            bytes_added=sum(a["size"] for a in added),
+            bytes_removed=sum(r.get("size") or 0 for r in removed),
+            rows_added=_metric(ours, "numOutputRows", "numTargetRowsInserted"),
+            rows_removed=_metric(ours, "numDeletedRows", "numTargetRowsDeleted"),
+        )
+
+    def versions(self) -> DataFrame:
+        self._snapshot()
+
+        def metric(*names: str) -> F.Column:  # type: ignore[name-defined]
+            return F.coalesce(*(F.col("operationMetrics").getItem(n).cast("bigint") for n in names))
+
+        with translated(self.table, "reading its history"):
+            history = self.spark.sql(f"DESCRIBE HISTORY {self.target}")
+        found = history.select(
+            F.col("version").cast("string").alias("version"),
+            F.when(F.col("version") > 0, F.col("version") - 1).cast("string").alias("parent"),
+            F.col("timestamp").alias("committed_at"),
+            F.lower("operation").alias("operation"),
+            metric("numTargetFilesAdded", "numFiles", "numAddedFiles").alias("files_added"),
+            metric("numTargetFilesRemoved", "numRemovedFiles").alias("files_removed"),
+            metric("numTargetRowsInserted", "numOutputRows").alias("rows_added"),
+            metric("numTargetRowsDeleted", "numDeletedRows").alias("rows_removed"),
+        )
+        return found.select(*(F.col(f.name).cast(f.dataType) for f in VERSIONS.fields))
+
+    def resolve(self, version: str) -> str:
+        current = int(self._snapshot().version())
+        if not version.isdigit() or int(version) > current or not self._readable(int(version)):
+            raise TableNotFound(f"{self.table}: no version {version}. See versions(); it may have been vacuumed.")
+        return version
+
+    def _readable(self, version: int) -> bool:
+        try:
+            return self.read(str(version)).schema is not None
+        except Exception as error:  # the log of an old version may be gone; Spark's class for that differs by version
+            if isinstance(error, Py4JError) or type(error).__module__.startswith("pyspark"):
+                return False
+            raise
+
+    def rollback(self, version: str, token: str) -> None:
+        with translated(self.table, f"rolling back to version {version}"), self._marked(token):
+            self.spark.sql(f"RESTORE TABLE {self.target} TO VERSION AS OF {int(version)}")
+
+    def drop(self) -> None:
+        path = self.path
+        with translated(self.table, "dropping it"):
+            if not catalog.is_path(self.table):
+                self.spark.sql(f"DROP TABLE IF EXISTS {self.target}")
+            catalog.delete_folder(self.spark, path)
+            self.spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
+
+
+def _token(actions: list[dict[str, Any]]) -> str | None:
+    return next((a["commitInfo"].get("userMetadata") for a in actions if "commitInfo" in a), None)
+
+
+def _changes_data(actions: list[dict[str, Any]]) -> bool:
+    return any("metaData" in a or a.get("add", a.get("remove", {})).get("dataChange") for a in actions)
+
+
+def _metric(commits: list[list[dict[str, Any]]], *names: str) -> int:
+    metrics = [a["commitInfo"].get("operationMetrics") or {} for c in commits for a in c if "commitInfo" in a]
+    return sum(next((int(m[n]) for n in names if n in m), 0) for m in metrics)

@@ -1,0 +1,294 @@
+"""Apache Iceberg: snapshots of a table in a named catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from lakekit.cdc import ACTION, INSERT, REMOVE
+from lakekit.changes import OP
+from lakekit.columns import all_of, col, quoted
+from lakekit.errors import CommitConflict, ConfigError, TableNotFound
+from lakekit.formats.base import VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
+from lakekit.formats.failures import translated
+from lakekit.formats.session_catalog import is_path
+from lakekit.formats.sql import columns_ddl, confs, dotted, merge, named, nested_ddl, properties_ddl, text
+from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
+from lakekit.pruning import values_of
+
+_SPARK_CATALOG = "org.apache.iceberg.spark.SparkCatalog"
+_SESSION_CATALOG = "org.apache.iceberg.spark.SparkSessionCatalog"
+_MERGE_ON_READ = {f"write.{verb}.mode": "merge-on-read" for verb in ("delete", "update", "merge")}
+_BROADCAST_LIMIT = 1_000_000  # changed rows that an in-place rewrite may broadcast
+
+
+def _by_word(transform: Transform) -> str:
+    return f"{transform.name}({quoted(transform.column)})"
+
+
+def _by_number(transform: Transform) -> str:
+    number = transform.count if isinstance(transform, Bucket) else transform.width if isinstance(transform, Truncate) else 0
+    return f"{transform.name}({number}, {quoted(transform.column)})"
+
+
+class Iceberg(Adapter):
+    """An Iceberg table; two-part names live in the session's Iceberg catalog."""
+
+    name = "iceberg"
+    partitioning: Mapping[type[Transform], Callable[..., str] | Unsupported] = {
+        Identity: lambda t: quoted(t.column),
+        Years: _by_word,
+        Months: _by_word,
+        Days: _by_word,
+        Hours: _by_word,
+        Bucket: _by_number,
+        Truncate: _by_number,
+    }
+    alterations = {"add": True, "widen": True}
+    modes = {"copy-on-write": "copy-on-write", "merge-on-read": "merge-on-read"}
+    verbs = {
+        "create": True, "append": True, "overwrite": True, "delete": True, "upsert": True, "upsert (partial)": True, "evolve (add)": True,
+        "evolve (widen)": True, "as_of": True, "versions": True, "rollback": True, "drop": True,
+        "paths as names": unsupported("Iceberg tables live in a catalog", instead="name the table catalog.namespace.table"),
+    }  # fmt: skip
+
+    def __init__(self, spark: Any, table: str) -> None:
+        super().__init__(spark, table)
+        if is_path(table):
+            self.can(self.verbs, "paths as names", "a path as table name")
+
+    @cached_property
+    def parts(self) -> list[str]:
+        """Catalog, namespace and table."""
+        parts = self.table.replace("`", "").split(".")
+        return parts if len(parts) > 2 else [default_catalog(self.spark), *parts]
+
+    @cached_property
+    def full_name(self) -> str:
+        """The quoted name that SQL understands."""
+        return dotted(*self.parts)
+
+    def exists(self) -> bool:
+        return self._load_or_none() is not None
+
+    def _load_or_none(self) -> Any | None:
+        jvm = self.spark._jvm
+        try:
+            loaded = jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(self.spark._jsparkSession, self.full_name)
+            loaded.refresh()  # the catalog caches tables; another process may have committed since
+        except (Py4JError, PySparkException) as error:
+            if any(word in str(error) for word in ("NoSuchTable", "NoSuchNamespace", "NoSuchDatabase", "cannot be found", "NOT_FOUND", "NotFound")):
+                return None
+            if "ClassCastException" in str(error) or "NoSuchIcebergTable" in str(error) or "not an Iceberg table" in str(error):
+                return None
+            with translated(self.table, "loading the table"):
+                raise
+        return loaded
+
+    def _load(self) -> Any:
+        loaded = self._load_or_none()
+        if loaded is None:
+            raise TableNotFound(f"{self.table}: no Iceberg table {'.'.join(self.parts)}. Create it first, or check the catalog's name.")
+        return loaded
+
+    def view(self) -> View:
+        table = self._load()
+        snapshot = table.currentSnapshot()
+        properties = table.properties()
+        rows = None if snapshot is None else snapshot.summary().get("total-records")
+        removed = "0" if snapshot is None else snapshot.summary().get("total-position-deletes") or "0"
+        return View(
+            version=None if snapshot is None else str(snapshot.snapshotId()),
+            schema=self.spark.table(self.full_name).schema,
+            partition_columns=self._identity_columns(table),
+            merge_on_read=properties.get("write.merge.mode") == "merge-on-read",
+            empty=snapshot is None or (rows is not None and int(rows) - int(removed) == 0),
+            rows=int(rows) if rows else None,
+        )
+
+    def _identity_columns(self, table: Any) -> tuple[str, ...]:
+        spec, schema = table.spec(), table.schema()
+        return tuple(schema.findColumnName(f.sourceId()) for f in spec.fields() if f.transform().isIdentity())
+
+    def read(self, version: str | None = None) -> DataFrame:
+        reader = self.spark.read
+        if version is not None:
+            reader = reader.option("snapshot-id", version)
+        return reader.table(self.full_name)
+
+    def create(self, spec: Spec) -> None:
+        transforms = [self.can(self.partitioning, type(t), f"partition transform {t.name}")(t) for t in spec.partitioning]
+        properties = {"format-version": "2", **(_MERGE_ON_READ if spec.merge_on_read else {}), **spec.properties}
+        ddl = f"CREATE TABLE IF NOT EXISTS {self.full_name} ({columns_ddl(spec.schema)}) USING iceberg"
+        if transforms:
+            ddl += f" PARTITIONED BY ({', '.join(transforms)})"
+        if spec.comment is not None:
+            ddl += f" COMMENT {text(spec.comment)}"
+        with translated(self.table, "creating it"):
+            self.spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {dotted(*self.parts[:-1])}")
+            self.spark.sql(f"{ddl} TBLPROPERTIES ({properties_ddl(properties)})")
+
+    def apply(self, view: View, changes: ChangeSet, token: str) -> None:
+        with translated(self.table, "applying the changes"):
+            partitions = self._rewritable(view, changes)
+            if view.empty:
+                self._load_first(changes)
+            elif partitions is not None:
+                self._rewrite_in_place(view, changes, partitions)
+            else:
+                self._merge(changes)
+
+    def _load_first(self, changes: ChangeSet) -> None:
+        # Not an append: a rival that loads the same empty table at once must be refused, and an append conflicts with nothing.
+        rows = changes.rows.where(col(ACTION) == INSERT).select(*map(col, changes.columns))
+        rows.writeTo(self.full_name).option("isolation-level", "serializable").overwrite(F.lit(True))
+
+    def _merge(self, changes: ChangeSet) -> None:
+        isolation = self._load().properties().get("write.merge.isolation-level")
+        if isolation == "snapshot":
+            raise ConfigError(
+                f"{self.table}: write.merge.isolation-level is snapshot, under which two writers can insert one key twice. "
+                "ALTER TABLE … SET TBLPROPERTIES ('write.merge.isolation-level' = 'serializable')."
+            )
+        # The literal bounds already name the touched files; Iceberg's own runtime filter would read the keys once more.
+        group_filter = "spark.sql.optimizer.runtime.rowLevelOperationGroupFilter.enabled"
+        with named(changes.rows) as source, confs(self.spark, {group_filter: str(not self._bound_to_partitions(changes)).lower()}):
+            self.spark.sql(merge(self.full_name, source, changes))
+
+    def _bound_to_partitions(self, changes: ChangeSet) -> bool:
+        return any(values_of(changes.bounds, c) for c in changes.keys)
+
+    def _rewritable(self, view: View, changes: ChangeSet) -> dict[str, tuple[str, ...]] | None:
+        """The partitions that hold every row of these keys, when rewriting them in place is safe and pays."""
+        columns = view.partition_columns
+        if view.merge_on_read or not columns or changes.size > _BROADCAST_LIMIT or not changes.updates + changes.deletes:
+            return None
+        if self._load().spec().fields().size() != len(columns) or self._load().specs().size() > 1:
+            return None
+        found = {c: values_of(changes.bounds, c) for c in columns}
+        return None if any(v is None for v in found.values()) else {c: v for c, v in found.items() if v}
+
+    def _rewrite_in_place(self, view: View, changes: ChangeSet, partitions: Mapping[str, tuple[str, ...]]) -> None:
+        """Join the touched partitions of the pinned snapshot with the broadcast changes and overwrite them by filter.
+
+        A MERGE shuffles every touched row twice; this moves none. ``validate-from-snapshot-id`` with serializable isolation
+        makes Iceberg refuse the commit when a rival wrote into these partitions since; without both his rows would be lost.
+        """
+        touched = F.expr(" AND ".join(f"{quoted(c)} IN ({', '.join(v)})" for c, v in partitions.items()))
+        stored = self.read(view.version).where(touched)
+        moved = changes.rows.where(col(ACTION) != INSERT).select(
+            *(col(k).alias(f"_lk_key_{i}") for i, k in enumerate(changes.keys)),
+            *(col(c).alias(f"_lk_new_{i}") for i, c in enumerate(changes.columns)),
+            col(ACTION),
+        )
+        on = all_of(stored[quoted(k)] == moved[f"_lk_key_{i}"] for i, k in enumerate(changes.keys))
+        joined = stored.join(F.broadcast(moved), on, "left").where(~col(ACTION).eqNullSafe(REMOVE))
+        kept = joined.select(*(F.when(col(ACTION).isNull(), col(c)).otherwise(col(f"_lk_new_{i}")).alias(c) for i, c in enumerate(changes.columns)))
+        rows = kept
+        if changes.inserts:
+            rows = kept.unionByName(changes.rows.where(col(ACTION) == INSERT).select(*map(col, changes.columns)))
+        writer = rows.writeTo(self.full_name).option("isolation-level", "serializable").option("distribution-mode", "none")
+        writer.option("validate-from-snapshot-id", str(view.version)).overwrite(touched)
+
+    def append(self, rows: DataFrame, view: View, token: str) -> None:
+        with translated(self.table, "appending"):
+            rows.select(*map(col, view.columns)).writeTo(self.full_name).append()
+
+    def overwrite(self, rows: DataFrame, where: str | None, view: View, token: str) -> None:
+        with translated(self.table, "overwriting"):
+            rows.select(*map(col, view.columns)).writeTo(self.full_name).overwrite(F.expr(where or "true"))
+
+    def delete(self, where: str, token: str) -> None:
+        with translated(self.table, "deleting"):
+            self.spark.sql(f"DELETE FROM {self.full_name} WHERE {where}")
+
+    def add_columns(self, fields: Sequence[T.StructField]) -> None:
+        with translated(self.table, "adding columns"):
+            names = ", ".join(f"{dotted(*f.name.split('/'))} {nested_ddl(f.dataType)}" for f in fields)
+            self.spark.sql(f"ALTER TABLE {self.full_name} ADD COLUMNS ({names})")
+
+    def widen_column(self, name: str, data_type: T.DataType) -> None:
+        with translated(self.table, "widening a column"):
+            self.spark.sql(f"ALTER TABLE {self.full_name} ALTER COLUMN {quoted(name)} TYPE {data_type.simpleString()}")
+
+    def landing(self, view: View, token: str, *, wrote: bool) -> Landing:
+        table = self._load()
+        chain = list(self._since(table, view.version))
+        # A MERGE takes no snapshot property of ours; the application is ours, and `guard` lets it write one commit at a time.
+        ours = [s.summary() for s in chain if s.summary().get("spark.app.id") == self.spark.sparkContext.applicationId]
+        current = table.currentSnapshot()
+
+        def total(word: str) -> int:
+            return sum(int(s.get(word) or 0) for s in ours)
+
+        return Landing(
+            alone=len(chain) == len(ours) == int(wrote),
+            version=None if current is None else str(current.snapshotId()),
+            files_added=total("added-data-files") + total("added-delete-files"),
+            files_removed=total("deleted-data-files") + total("removed-delete-files"),
+            bytes_added=total("added-files-size"),
+            bytes_removed=total("removed-files-size"),
+            rows_added=total("added-records"),
+            rows_removed=total("deleted-records"),
+        )
+
+    @staticmethod
+    def _since(table: Any, version: str | None) -> Iterator[Any]:
+        snapshot = table.currentSnapshot()
+        while snapshot is not None and str(snapshot.snapshotId()) != version:
+            yield snapshot
+            parent = snapshot.parentId()
+            snapshot = None if parent is None else table.snapshot(parent)
+
+    def versions(self) -> DataFrame:
+        self._load()
+
+        def number(word: str) -> Column:
+            return F.col("summary").getItem(word).cast("bigint")
+
+        history = self.spark.table(f"{self.full_name}.snapshots").select(
+            F.col("snapshot_id").cast("string").alias("version"),
+            F.col("parent_id").cast("string").alias("parent"),
+            F.col("committed_at"),
+            F.col("operation"),
+            number("added-data-files").alias("files_added"),
+            number("deleted-data-files").alias("files_removed"),
+            number("added-records").alias("rows_added"),
+            number("deleted-records").alias("rows_removed"),
+        )
+        return history.select(*(F.col(f.name).cast(f.dataType) for f in VERSIONS.fields))
+
+    def resolve(self, version: str) -> str:
+        table = self._load()
+        known = version.isdigit() and table.snapshot(int(version)) is not None
+        if not known:
+            raise TableNotFound(f"{self.table}: no version {version}. See versions(); it may have been expired.")
+        return version
+
+    def rollback(self, version: str, token: str) -> None:
+        with translated(self.table, f"rolling back to version {version}"):
+            self._load().manageSnapshots().setCurrentSnapshot(int(version)).commit()
+
+    def drop(self) -> None:
+        with translated(self.table, "dropping it"):
+            self.spark.sql(f"DROP TABLE IF EXISTS {self.full_name} PURGE")
+
+
+def default_catalog(spark: Any) -> str:
+    """The session's Iceberg catalog: the default catalog where it is one, else the only one there, else ``lake``."""
+    confs_ = {row[0]: row[1] for row in spark.sparkContext.getConf().getAll()}
+    confs_.update(spark.conf.getAll if isinstance(getattr(spark.conf, "getAll", None), dict) else {})
+    found = sorted(k.split(".")[3] for k, v in confs_.items() if k.startswith("spark.sql.catalog.") and k.count(".") == 3 and v in (_SPARK_CATALOG, _SESSION_CATALOG))
+    preferred = confs_.get("spark.sql.defaultCatalog")
+    if preferred in found:
+        return str(preferred)
+    if not found:
+        raise ConfigError("the session has no Iceberg catalog. Build it with lk.session('iceberg') or set spark.sql.catalog.lake=" + _SPARK_CATALOG)
+    return "lake" if "lake" in found else found[0]

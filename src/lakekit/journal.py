@@ -1,0 +1,90 @@
+"""The journal: what a table cannot say by itself, in a small table beside it.
+
+``<table>__journal`` holds tombstones (a key was deleted at a sequence), truncations (everything up to a sequence is gone) and the
+forgotten horizon (tombstones up to a sequence were dropped by retention). It is only added to before the table changes, and
+tidied after. It exists from the first delete on; a table that never saw one has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from lakekit.cdc import ACTION, APPLIED, DEAD, VERDICT
+from lakekit.changes import DELETE, OP, SEQ
+from lakekit.columns import col
+
+KIND, JSEQ, BATCH, RUN, BASE, RECORDED = "_kind", "_seq", "_batch", "_run", "_base", "_recorded_at"
+TOMBSTONE, TRUNCATION, FORGOTTEN = "tombstone", "truncation", "forgotten"
+
+
+def journal_name(table: str) -> str:
+    """The journal's name beside a table's name or path.
+
+    >>> journal_name("sales.orders"), journal_name("s3a://lake/orders/")
+    ('sales.orders__journal', 's3a://lake/orders__journal')
+    """
+    return f"{table.rstrip('/')}__journal"
+
+
+def journal_schema(keys: Sequence[T.StructField], sequence: T.StructType) -> T.StructType:
+    """The journal's columns: kind, the table's key columns, sequence, batch, run, version planned on, time of record."""
+    return T.StructType(
+        [
+            T.StructField(KIND, T.StringType()),
+            *(T.StructField(k.name, k.dataType) for k in keys),
+            T.StructField(JSEQ, sequence),
+            T.StructField(BATCH, T.StringType()),
+            T.StructField(RUN, T.StringType()),
+            T.StructField(BASE, T.StringType()),
+            T.StructField(RECORDED, T.TimestampType()),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Which batch and run of it wrote a journal row, on top of which version of the table."""
+
+    batch: str
+    run: str
+    base: str | None
+
+    def columns(self) -> list[Column]:
+        """The stamp as journal columns."""
+        return [F.lit(self.batch).alias(BATCH), F.lit(self.run).alias(RUN), F.lit(self.base).cast("string").alias(BASE), F.current_timestamp().alias(RECORDED)]
+
+
+def tombstones(decided: DataFrame, keys: Sequence[str], stamp: Stamp) -> DataFrame:
+    """Journal rows for the deletes of a batch that must be remembered."""
+    news = (col(OP) == DELETE) & (col(VERDICT) == APPLIED) & F.coalesce(col(SEQ) > col(DEAD), F.lit(True))
+    return decided.where(news).select(F.lit(TOMBSTONE).alias(KIND), *map(col, keys), col(SEQ).alias(JSEQ), *stamp.columns())
+
+
+def marker(kind: str, sequence: DataFrame, schema: T.StructType, stamp: Stamp) -> DataFrame:
+    """A journal row without a key: *sequence* is a frame of one ``_lk_seq``."""
+    keys = [F.lit(None).cast(f.dataType).alias(f.name) for f in schema.fields if not f.name.startswith("_")]
+    return sequence.select(F.lit(kind).alias(KIND), *keys, col(SEQ).alias(JSEQ), *stamp.columns())
+
+
+def not_older(sequence: T.StructType, lowest: str | None) -> Column:
+    """Journal rows that events from *lowest* on can meet: a bound on the first sequence column, which file statistics know."""
+    first = sequence.fields[0].name
+    return F.expr(f"{JSEQ}.`{first}` >= {lowest}") if lowest is not None else F.lit(True)
+
+
+def dead_at(journal: DataFrame, keys: Sequence[str], run: str) -> DataFrame:
+    """The highest tombstone of each key, as ``_lk_dead``; what this very run added in a failed attempt is no news of others."""
+    return journal.where((col(KIND) == TOMBSTONE) & (col(RUN) != run)).groupBy(*map(col, keys)).agg(F.max(JSEQ).alias(DEAD))
+
+
+def horizons(journal: DataFrame) -> DataFrame:
+    """One row: the latest truncation and the forgotten horizon, each NULL where there is none."""
+    return journal.select(
+        F.max(F.when(col(KIND) == TRUNCATION, col(JSEQ))).alias("truncated"),
+        F.max(F.when(col(KIND) == FORGOTTEN, col(JSEQ))).alias("forgotten"),
+    )

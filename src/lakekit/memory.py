@@ -1,0 +1,84 @@
+"""What a row remembers of its events: in its own sequence columns where they are kept, else in the hidden ``_lakekit`` column.
+
+====================================================  ==========================================================
+the table's rows                                      ``_lakekit``
+====================================================  ==========================================================
+complete, sequence columns kept                       none
+complete, sequence columns excluded                   ``struct<seq>``
+partial (columns authored at different sequences)     ``struct<[seq,] floor, columns: map<name, sequence>>``
+====================================================  ==========================================================
+
+``floor`` is the sequence up to which every event of the key is dead (its last delete); ``columns`` names the columns whose
+value is older than the row: a missing name means "as new as the row", a NULL sequence "never authored".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import types as T
+
+from lakekit.changes import HIDDEN, ChangeFeed
+from lakekit.columns import quoted
+
+FLOOR, COLUMNS, STORED_SEQ = "floor", "columns", "seq"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Where the sequence of a stored row is found, and whether its columns have sequences of their own."""
+
+    sequence: T.StructType
+    in_row: bool
+    partial: bool
+
+    def at(self, alias: str = "") -> str:
+        """SQL of a stored row's sequence: never NULL itself, its parts may be."""
+        home = alias if self.in_row else f"{alias}{HIDDEN}.{STORED_SEQ}."
+        return "named_struct(" + ", ".join(f"'{f.name}', {home}{quoted(f.name)}" for f in self.sequence.fields) + ")"
+
+    def unmoved(self) -> str:
+        """SQL: the stored row ``t`` is still the one that the change ``s`` was planned for."""
+        same = f"{self.at('t.')} <=> s._lk_at"
+        return f"{same} AND to_json(t.{HIDDEN}) <=> s._lk_was" if self.partial else same
+
+    @property
+    def hidden(self) -> T.StructType | None:
+        """The type of ``_lakekit``, or ``None`` when none is needed."""
+        fields = [] if self.in_row else [T.StructField(STORED_SEQ, self.sequence)]
+        if self.partial:
+            fields += [T.StructField(FLOOR, self.sequence), T.StructField(COLUMNS, T.MapType(T.StringType(), self.sequence))]
+        return T.StructType(fields) if fields else None
+
+
+def memory_of(schema: T.StructType, feed: ChangeFeed) -> Memory:
+    """What a table of this stored schema can remember of this feed, in the table's own types."""
+    stored = schema[HIDDEN].dataType if HIDDEN in schema.names else T.StructType([])
+    assert isinstance(stored, T.StructType)
+    in_row = feed.keeps_sequence
+    if in_row:
+        sequence = T.StructType([T.StructField(c, schema[c].dataType) for c in feed.sequence_by])
+    elif STORED_SEQ in stored.names:
+        sequence = stored[STORED_SEQ].dataType  # type: ignore[assignment]
+    else:
+        sequence = feed.sequence_type
+    return Memory(sequence, in_row, COLUMNS in stored.names)
+
+
+def wanted(schema: T.StructType, feed: ChangeFeed) -> Memory:
+    """What the table must be able to remember to take this feed: partial once an event leaves a column unauthored."""
+    now = memory_of(schema, feed)
+    visible = [c for c in schema.names if not c.startswith(HIDDEN)]
+    missing = [c for c in visible if c not in feed.columns and c not in feed.sequence_by]
+    return Memory(now.sequence, now.in_row, now.partial or feed.partial or bool(missing))
+
+
+def missing_fields(schema: T.StructType, memory: Memory) -> list[T.StructField]:
+    """Columns to add so that the table can remember: the whole ``_lakekit``, or fields of it named ``_lakekit/field``."""
+    if memory.hidden is None:
+        return []
+    if HIDDEN not in schema.names:
+        return [T.StructField(HIDDEN, memory.hidden)]
+    stored = schema[HIDDEN].dataType
+    assert isinstance(stored, T.StructType)
+    return [T.StructField(f"{HIDDEN}/{f.name}", f.dataType) for f in memory.hidden.fields if f.name not in stored.names]

@@ -1,0 +1,73 @@
+"""Schema changes as values: what would make a table fit a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import types as T
+
+from lakekit.columns import find, same_type, widens
+from lakekit.errors import SchemaConflict
+
+
+@dataclass(frozen=True)
+class AddColumn:
+    """Add a nullable column."""
+
+    name: str
+    data_type: T.DataType
+
+    kind = "add"
+
+    def __str__(self) -> str:
+        return f"AddColumn({self.name}, {self.data_type.simpleString()})"
+
+
+@dataclass(frozen=True)
+class WidenColumn:
+    """Change a column's type to one that holds every value of both sides."""
+
+    name: str
+    current: T.DataType
+    data_type: T.DataType
+
+    kind = "widen"
+
+    def __str__(self) -> str:
+        return f"WidenColumn({self.name}, {self.current.simpleString()} → {self.data_type.simpleString()})"
+
+
+Operation = AddColumn | WidenColumn
+
+
+def diff(current: T.StructType, incoming: T.StructType) -> tuple[Operation, ...]:
+    """The operations after which every incoming column fits; names compare as Spark does, without case.
+
+    >>> now, new = T.StructType().add("id", "int"), T.StructType().add("id", "bigint").add("channel", "string")
+    >>> [str(operation) for operation in diff(now, new)]
+    ['WidenColumn(id, int → bigint)', 'AddColumn(channel, string)']
+    """
+    found = [_operation(current, f) for f in incoming.fields]
+    return tuple(operation for operation in found if operation is not None)
+
+
+def _operation(current: T.StructType, incoming: T.StructField) -> Operation | None:
+    name = find(current.names, incoming.name)
+    if name is None:
+        data_type = T.StringType() if isinstance(incoming.dataType, T.NullType) else incoming.dataType
+        return AddColumn(incoming.name, data_type)
+    stored = current[name].dataType
+    if not same_type(stored, incoming.dataType) and widens(stored, incoming.dataType):
+        return WidenColumn(name, stored, incoming.dataType)
+    return None
+
+
+def allowed(operations: Sequence[Operation], allow: Iterable[str], table: str) -> tuple[Operation, ...]:
+    """The operations if all are permitted; raises ``SchemaConflict`` naming the first that is not."""
+    permitted = tuple(allow)
+    for operation in operations:
+        if operation.kind not in permitted:
+            listed = ", ".join(permitted) or "nothing"
+            raise SchemaConflict(f"{table}: {operation} is not allowed. Allowed here: {listed}. Permit it with allow=['{operation.kind}'].")
+    return tuple(operations)

@@ -1,0 +1,318 @@
+"""Table: the noun that users hold. A verb is a pure plan and one format call."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from lakekit import journal, schema, upsert
+from lakekit.changes import HIDDEN, ChangeFeed
+from lakekit.columns import col, find, fit
+from lakekit.commit import Commit
+from lakekit.errors import ConfigError, SchemaConflict, TableNotFound
+from lakekit.formats import ADAPTERS, Adapter, adapter_for
+from lakekit.formats.base import Spec, View
+from lakekit.memory import memory_of, missing_fields, wanted
+from lakekit.partitioning import Transform, parse
+from lakekit.quarantine import quarantine_name
+
+
+class Table:
+    """A lake table of any format. Constructing one touches nothing; calling a verb does.
+
+    ``name`` has two parts (``sales.orders``), three parts, or is a path where the format knows paths. ``format`` may be left out
+    for a table that exists.
+
+    >>> orders = Table(spark, "sales.orders", format="iceberg")
+    >>> orders
+    Table('sales.orders', format='iceberg')
+    """
+
+    def __init__(self, spark: SparkSession, name: str, format: str | None = None) -> None:
+        self.spark = spark
+        self.name = name
+        self._format = format
+        if format is not None:
+            adapter_for(format)
+
+    def __repr__(self) -> str:
+        return f"Table({self.name!r}, format={self._format!r})"
+
+    @property
+    def format(self) -> str:
+        """The table's format; detected where it was not given, with ``TableNotFound`` when no format knows the table."""
+        return self._adapter.name
+
+    @cached_property
+    def _adapter(self) -> Adapter:
+        if self._format is not None:
+            return adapter_for(self._format)(self.spark, self.name)
+        for adapter in ADAPTERS.values():
+            found = _tolerant(adapter, self.spark, self.name)
+            if found is not None:
+                return found
+        raise TableNotFound(f"{self.name}: no table of this name in any format ({', '.join(ADAPTERS)}). Name the format to create it.")
+
+    def _beside(self, name: str) -> Adapter:
+        return type(self._adapter)(self.spark, name)
+
+    def exists(self) -> bool:
+        """Whether the table exists."""
+        try:
+            return self._adapter.exists()
+        except TableNotFound:
+            return False
+
+    def create(
+        self,
+        feed_or_schema: ChangeFeed | DataFrame | T.StructType | str,
+        *,
+        scd: int = 1,
+        partition_by: str | Transform | Iterable[str | Transform] = (),
+        merge_on_read: bool = False,
+        properties: Mapping[str, str] | None = None,
+        comment: str | None = None,
+    ) -> None:
+        """Create an empty table in the shape that the verb of this SCD type writes; nothing happens when it exists.
+
+        ``feed_or_schema`` is a feed (its keys and sequence are taken too), a DataFrame, a ``StructType`` or DDL text.
+        Raises ``UnsupportedOperation`` for a partition transform that the format lacks.
+        """
+        if scd not in (0, 1):
+            raise ConfigError(f"{self.name}: scd={scd} is not a shape that this version can create; use 1.")
+        columns = _schema_of(feed_or_schema)
+        transforms = parse(partition_by)
+        _check_transforms(self.name, columns, transforms)
+        hidden, keys = None, ()
+        if isinstance(feed_or_schema, ChangeFeed):
+            keys = feed_or_schema.keys
+            hidden = wanted(columns, feed_or_schema).hidden
+        stored = T.StructType([*columns.fields, *([T.StructField(HIDDEN, hidden)] if hidden else [])])
+        self._adapter.create(
+            Spec(stored, transforms, keys, merge_on_read, dict(properties or {}), comment)
+        )
+
+    def df(self) -> DataFrame:
+        """The table's rows now, without anything that lakekit keeps beside the user's columns."""
+        return self._visible(self._adapter.read(self._adapter.view().version))
+
+    def as_of(self, version_or_timestamp: str | int) -> DataFrame:
+        """The table's rows at a version, or as they were at an instant (ISO text; UTC unless it names a zone)."""
+        return self._visible(self._adapter.read(self._resolve(str(version_or_timestamp))))
+
+    def versions(self) -> DataFrame:
+        """The table's history: version, parent, committed_at, operation, files and rows added and removed where known."""
+        return self._adapter.versions()
+
+    def append(self, df: DataFrame) -> Commit:
+        """Add rows as they are, cast to the table's types where that loses nothing; keys are not looked at."""
+        self._create_if_missing(df.schema)
+        return self._write("append", lambda view, token: self._adapter.append(self._fitted(df, view), view, token))
+
+    def overwrite(self, df: DataFrame, where: str | None = None) -> Commit:
+        """Replace all rows, or those where the SQL condition holds; every new row must meet the condition."""
+        self._create_if_missing(df.schema)
+        return self._write("overwrite", lambda view, token: self._adapter.overwrite(self._fitted(df, view), where, view, token))
+
+    def delete(self, where: str) -> Commit:
+        """Delete the rows where the SQL condition holds. Not remembered: an older event may bring a key back."""
+        self._adapter.view()
+        return self._write("delete", lambda _, token: self._adapter.delete(where, token))
+
+    def upsert(
+        self,
+        feed: ChangeFeed,
+        *,
+        dry_run: bool = False,
+        batch_id: str | None = None,
+        quarantine: str | None = None,
+        evolve: Sequence[str] = (),
+        tombstone_retention: str | None = None,
+    ) -> Commit:
+        """Apply a change feed: SCD type 1, a pure function of the set of events ever applied (contract C1–C10).
+
+        A missing table is created with the defaults first. ``dry_run`` predicts the same counts and writes nothing. ``quarantine``
+        names the table for bad rows (default ``<table>__quarantine``). ``evolve=["add"]`` lets new columns in.
+        ``tombstone_retention`` (an interval such as ``"30 days"``) drops older tombstones after the write.
+
+        Raises ``TieConflict``, ``SchemaConflict``, ``FeedError``, and ``CommitConflict`` when rivals won every retry.
+        """
+        target = upsert.Target(
+            self._adapter, self._beside(journal.journal_name(self.name)), self._beside(quarantine or quarantine_name(self.name))
+        )
+        assumed = self._prepare(feed, evolve, dry_run)
+        view = assumed or self._adapter.view()
+        request = upsert.Request(target, feed, wanted(view.schema, feed), batch_id or uuid.uuid4().hex, dry_run, assumed)
+        commit = upsert.run(request)
+        if tombstone_retention is not None and not dry_run:
+            upsert.tidy(request, tombstone_retention)
+        return commit
+
+    def evolve(self, feed_or_schema: ChangeFeed | DataFrame | T.StructType | str, allow: Sequence[str] = ("add",)) -> tuple[schema.Operation, ...]:
+        """Change the table's schema so that the incoming columns fit; returns the operations carried out.
+
+        Raises ``SchemaConflict`` for an operation that ``allow`` does not name, ``UnsupportedOperation`` for one the format lacks.
+        """
+        view = self._adapter.view()
+        operations = schema.allowed(schema.diff(view.schema, _schema_of(feed_or_schema)), allow, self.name)
+        for operation in operations:
+            self._adapter.can(self._adapter.alterations, operation.kind, f"{operation.kind} column")
+        self._alter(operations)
+        return operations
+
+    def rollback(self, version: str | int) -> Commit:
+        """Make an earlier version current again, and forget the tombstones recorded since."""
+        wanted_version = self._resolve(str(version))
+        later = self._later_than(wanted_version)
+        commit = self._write("rollback", lambda _, token: self._adapter.rollback(wanted_version, token))
+        beside = self._beside(journal.journal_name(self.name))
+        if later and beside.exists():
+            listed = ", ".join(f"'{v}'" for v in later)
+            beside.delete(f"{journal.BASE} IN ({listed})", uuid.uuid4().hex)
+        return commit
+
+    def drop(self) -> None:
+        """Drop the table with its journal, and their files; the quarantine stays."""
+        self._adapter.drop()
+        beside = self._beside(journal.journal_name(self.name))
+        if beside.exists():
+            beside.drop()
+
+    # ---- what the verbs share
+
+    def _visible(self, df: DataFrame) -> DataFrame:
+        own = {HIDDEN, *self._adapter.hidden, *self._adapter.locators}
+        return df.select(*(col(c) for c in df.columns if c not in own))
+
+    def _resolve(self, version_or_timestamp: str) -> str:
+        if "-" not in version_or_timestamp:
+            return self._adapter.resolve(version_or_timestamp)
+        instant = self.spark.createDataFrame([(version_or_timestamp,)], "at string")
+        at = fit("at", T.StringType(), T.TimestampType())[0]
+        known = self._adapter.versions().crossJoin(instant.select(at.alias("_lk_instant")))
+        row = known.where("committed_at <= _lk_instant").orderBy(F.desc("committed_at"), F.desc(F.length("version")), F.desc("version")).first()
+        if row is None:
+            raise TableNotFound(f"{self.name}: no version is as old as {version_or_timestamp}. See versions().")
+        return str(row["version"])
+
+    def _later_than(self, version: str) -> list[str]:
+        history = self._adapter.versions()
+        chosen = history.where(F.col("version") == version).select(F.col("committed_at").alias("_lk_since"))
+        rows = history.crossJoin(chosen).where("committed_at >= _lk_since").select("version").take(100_000)
+        return [str(r["version"]) for r in rows]
+
+    def _create_if_missing(self, columns: T.StructType) -> None:
+        if not self.exists():
+            self.create(columns)
+
+    def _prepare(self, feed: ChangeFeed, evolve: Sequence[str], dry_run: bool) -> View | None:
+        """Bring table and hidden column to the shape that the feed needs; a dry run assumes the shape instead."""
+        if not self.exists():
+            if dry_run:
+                return View(None, _with_memory(feed.schema, feed), empty=True)
+            self.create(feed)
+            return None
+        view = self._adapter.view()
+        operations = schema.diff(view.schema, feed.schema)
+        wanted_operations = [o for o in operations if o.kind in evolve]
+        evolved = _applied(view.schema, wanted_operations)
+        hidden = missing_fields(evolved, wanted(evolved, feed))
+        if dry_run:
+            return replace(view, schema=_with_memory(evolved, feed)) if wanted_operations or hidden else None
+        self._alter(wanted_operations)
+        if hidden:
+            self._adapter.add_columns(hidden)
+        return None
+
+    def _alter(self, operations: Iterable[schema.Operation]) -> None:
+        added = [T.StructField(o.name, o.data_type) for o in operations if isinstance(o, schema.AddColumn)]
+        if added:
+            self._adapter.add_columns(added)
+        for operation in operations:
+            if isinstance(operation, schema.WidenColumn):
+                self._adapter.widen_column(operation.name, operation.data_type)
+
+    def _fitted(self, df: DataFrame, view: View) -> DataFrame:
+        """The frame in the table's columns and types; a column that the table lacks is a ``SchemaConflict``."""
+        names = upsert.visible(view)
+        new = [c for c in df.columns if find(names, c) is None]
+        if new:
+            raise SchemaConflict(f"{self.name} has no column {', '.join(new)}. Allow it with evolve(df, allow=['add']), or drop it from the frame.")
+        return df.select(*(_fitted_column(df, f) for f in view.schema.fields))
+
+    def _write(self, operation: str, act: Callable[[View, str], None]) -> Commit:
+        started, token = time.monotonic(), uuid.uuid4().hex
+        with self._adapter.guard():
+            view = self._adapter.view()
+            act(view, token)
+            landing = self._adapter.landing(view, token, wrote=True)
+        return Commit(
+            operation,
+            self.name,
+            self._adapter.name,
+            read=landing.rows_added or 0 if operation == "append" else 0,
+            applied=landing.rows_added or 0 if operation == "append" else 0,
+            inserted=landing.rows_added or 0 if operation != "delete" else 0,
+            deleted=landing.rows_removed or 0 if operation == "delete" else 0,
+            version_before=view.version,
+            version=landing.version,
+            files_added=landing.files_added,
+            files_removed=landing.files_removed,
+            bytes_added=landing.bytes_added,
+            bytes_removed=landing.bytes_removed,
+            seconds=round(time.monotonic() - started, 3),
+        )
+
+
+def _tolerant(adapter: type[Adapter], spark: SparkSession, name: str) -> Adapter | None:
+    """The adapter if this table is of its format; a session without that format does not have it."""
+    try:
+        found = adapter(spark, name)
+        return found if found.exists() else None
+    except (ConfigError, SchemaConflict):
+        return None
+
+
+def _schema_of(given: ChangeFeed | DataFrame | T.StructType | str) -> T.StructType:
+    if isinstance(given, str):
+        given = T._parse_datatype_string(given)  # type: ignore[assignment]
+    found = given if isinstance(given, T.StructType) else given.schema  # type: ignore[union-attr]
+    return T.StructType([T.StructField(f.name, T.StringType() if isinstance(f.dataType, T.NullType) else f.dataType) for f in found.fields])
+
+
+def _check_transforms(table: str, columns: T.StructType, transforms: Iterable[Transform]) -> None:
+    for transform in transforms:
+        if find(columns.names, transform.column) is None:
+            raise ConfigError(f"{table}: partition_by names {transform.column}, which is no column. Columns: {', '.join(columns.names)}.")
+
+
+def _applied(current: T.StructType, operations: Iterable[schema.Operation]) -> T.StructType:
+    types = {f.name: f.dataType for f in current.fields}
+    types.update({o.name: o.data_type for o in operations})
+    return T.StructType([T.StructField(n, t) for n, t in types.items()])
+
+
+def _with_memory(columns: T.StructType, feed: ChangeFeed) -> T.StructType:
+    hidden = wanted(columns, feed).hidden
+    kept = [f for f in columns.fields if f.name != HIDDEN]
+    return T.StructType([*kept, *([T.StructField(HIDDEN, hidden)] if hidden else [])])
+
+
+def _fitted_column(df: DataFrame, field: T.StructField) -> F.Column:  # type: ignore[name-defined]
+    name = find(df.columns, field.name)
+    if name is None:
+        return F.lit(None).cast(field.dataType).alias(field.name)
+    value, bad = fit(name, df.schema[name].dataType, field.dataType)
+    if bad is not None:
+        value = F.when(bad, F.raise_error(F.lit(f"lakekit: column {name} holds a value that its type in the table cannot hold"))).otherwise(value)
+    return value.alias(field.name)
+
+
+__all__ = ["Table", "memory_of"]
