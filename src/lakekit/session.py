@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyspark import SparkContext
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from lakekit import inspection, jars
@@ -102,7 +103,17 @@ def _build(
     for key, value in merged(ours, settings).items():
         builder = builder.config(key, value)
     with _environment(runtime):
+        return _start(builder, runtime)
+
+
+def _start(builder: SparkSession.Builder, runtime: Runtime) -> SparkSession:
+    try:
         return builder.getOrCreate()
+    except PySparkRuntimeError as error:  # the JVM did not come up; what it said stands on stderr above
+        raise SessionError(
+            f"Java ended before Spark {runtime.spark} could start; its own message stands above. Look at LAKEKIT_JAVA_OPTIONS, "
+            f"LAKEKIT_DRIVER_MEMORY, JAVA_HOME and spark.driver.* in conf."
+        ) from error
 
 
 def local_confs(wanted: Sequence[Wiring], warehouse: str) -> dict[str, str]:
@@ -124,11 +135,15 @@ def local_confs(wanted: Sequence[Wiring], warehouse: str) -> dict[str, str]:
 def merged(ours: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
     """The caller's settings over lakekit's; of a conf that is a list, both, the caller's last.
 
+    A caller's ``catalog-impl`` also takes the place of lakekit's ``type``: Iceberg refuses to be given both.
+
     >>> merged({"spark.jars": "a.jar", "spark.ui.enabled": "false"}, {"spark.jars": "b.jar"})
     {'spark.jars': 'a.jar,b.jar', 'spark.ui.enabled': 'false'}
     """
+    replaced = {key.removesuffix("catalog-impl") + "type" for key in settings if key.endswith(".catalog-impl")}
     lists = {key: mark.join([ours[key], settings[key]]) for key, mark in LISTS.items() if ours.get(key) and settings.get(key)}
-    return {**ours, **settings, **lists}
+    kept = {key: value for key, value in ours.items() if key not in replaced}
+    return {**kept, **settings, **lists}
 
 
 def _quiet() -> str:

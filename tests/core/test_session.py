@@ -58,6 +58,28 @@ def test_environment_and_caller_add_to_lists_and_override_the_rest(monkeypatch: 
     assert found["spark.sql.shuffle.partitions"] == "8"
 
 
+def test_a_catalog_of_the_callers_own_class_takes_the_place_of_the_local_type():
+    glue = {"spark.sql.catalog.lake.catalog-impl": "org.apache.iceberg.aws.glue.GlueCatalog"}
+    found = merged(local_confs([wiring("iceberg")], "/lake"), glue)
+    assert "spark.sql.catalog.lake.type" not in found and found["spark.sql.catalog.lake.warehouse"] == "/lake"
+    assert found["spark.sql.catalog.lake"] == wiring("iceberg").catalogs[0]
+
+
+def test_a_java_that_does_not_start_is_lakekits_message():
+    script = """
+import json, os
+import lakekit as lk
+before = dict(os.environ)
+try:
+    lk.session("iceberg")
+except lk.errors.SessionError as error:
+    print(json.dumps({"said": str(error), "restored": before == dict(os.environ)}))
+"""
+    found = in_a_process(script, LAKEKIT_JAVA_OPTIONS="-Xss1k")
+    assert "Java ended before Spark" in found["said"] and "LAKEKIT_JAVA_OPTIONS" in found["said"]
+    assert found["restored"]
+
+
 # --- a live session ---------------------------------------------------------------------------------------------------------
 
 
