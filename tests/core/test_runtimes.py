@@ -10,7 +10,7 @@ import pytest
 
 from lakekit import jars
 from lakekit.errors import ConfigError
-from lakekit.runtimes import FORMATS, JAVA_FROM_PYPI, RUNTIMES, local_runtime, platform, runtime_of
+from lakekit.runtimes import FORMATS, JAVA_FROM_PYPI, RUNTIMES, as_markdown, local_runtime, platform, runtime_of
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -49,6 +49,10 @@ def test_no_other_module_names_a_coordinate_or_a_jar():
 def _mentions(pattern: re.Pattern[str], path: Path) -> bool:
     code = re.sub(r'"""(?s:.*?)"""', "", path.read_text())  # a docstring's example is no knowledge
     return pattern.search(code) is not None
+
+
+def test_the_documentation_shows_the_table():
+    assert as_markdown() in (ROOT / "docs" / "session.md").read_text(), "docs/session.md: put lakekit.runtimes.as_markdown() there"
 
 
 def test_hudi_on_spark_4_1_is_stated_as_not_tested():

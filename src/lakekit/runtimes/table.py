@@ -213,3 +213,15 @@ ROWS = (
 )
 
 RUNTIMES: Mapping[str, Runtime] = {row.name: row for row in ROWS}
+
+
+def as_markdown() -> str:
+    """The table as the documentation shows it; a version with * is one that lakekit's own suite does not run."""
+    head = ("runtime", "Spark", "Scala", "Java", "Python", *(name.capitalize() for name in sorted(FORMATS)))
+    lines = [head, ("---",) * len(head), *(_cells(row) for row in ROWS)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _cells(row: Runtime) -> tuple[str, ...]:
+    versions = [row.formats[name].version + ("*" if row.formats[name].untested else "") for name in sorted(FORMATS)]
+    return (row.name, row.spark, row.scala, str(row.java), ", ".join(row.python), *versions)
