@@ -136,8 +136,10 @@ def test_text_numbers_and_instants(spark):
     df = spark.createDataFrame([(t,) for t in numbers], "t string").selectExpr("t", f"{exact.decimal_from_text('t', target)} AS d")
     assert {r["t"]: None if r["d"] is None else str(r["d"]) for r in df.collect()} == numbers
     instants = {
-        "1970-01-01T00:00:01Z": 1_000_000, "1970-01-01T00:00:01": 1_000_000, "1970-01-01 00:00:01.5": 1_500_000, "1970-01-02": 86_400_000_000,
-        "1970-01-01T01:00:00+01:00": 0, "1970-01-01T00:00:00.123456000Z": 123_456, "1970-01-01T00:00:00.1234567Z": None, "soon": None, "12:00": None,
+        "1970-01-01T00:00:01Z": 1_000_000, "1970-01-01T00:00:01": 1_000_000, "1970-01-01 00:00:01.5": 1_500_000,
+        "1970-01-02": 86_400_000_000,
+        "1970-01-01T01:00:00+01:00": 0, "1970-01-01T00:00:00.123456000Z": 123_456, "1970-01-01T00:00:00.1234567Z": None,
+        "soon": None, "12:00": None,
     }  # fmt: skip
     spark.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
     try:
@@ -233,10 +235,8 @@ def test_kafka_shape_takes_the_key_of_a_delete_without_image(spark):
 
 def test_structured_envelope(spark):
     """A frame whose columns are parsed already, for instance from Avro."""
-    ddl = (
-        "op string, before struct<id: int, t: bigint, big: string, raw: binary>, after struct<id: int, t: bigint, big: string, raw: binary>, "
-        "source struct<connector: string, lsn: bigint, snapshot: string>"
-    )
+    image = "struct<id: int, t: bigint, big: string, raw: binary>"
+    ddl = f"op string, before {image}, after {image}, source struct<connector: string, lsn: bigint, snapshot: string>"
     rows = [
         ("c", None, (1, 10**9, "x", b"y"), ("postgresql", 5, "false")),
         ("u", (1, 0, None, None), (2, 10**9 + 1, PLACEHOLDER, PLACEHOLDER.encode()), ("postgresql", 6, "false")),

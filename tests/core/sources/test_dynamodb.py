@@ -23,7 +23,8 @@ def rows(feed, *columns, order_by=None):
 
 
 def test_the_shared_order_becomes_a_row(spark):
-    feed = dynamodb(str(DATA / "orders_day1_dynamodb.json"), keys="order_id", schema="order_id string, order_total decimal(10,2), order_timestamp timestamp", spark=spark)  # fmt: skip
+    ddl = "order_id string, order_total decimal(10,2), order_timestamp timestamp"
+    feed = dynamodb(str(DATA / "orders_day1_dynamodb.json"), keys="order_id", schema=ddl, spark=spark)
     assert rows(feed, "order_id", "order_total", "order_timestamp", "ddb_phase", "ddb_sequence", "_lk_op", "_lk_reason") == [
         {
             "order_id": "ord789",
@@ -126,8 +127,10 @@ def test_stream_records(spark):
 def test_declared_types_take_what_they_can_hold(spark):
     """One attribute of each kind, right and wrong; a wrong one names its attribute, never its value."""
     good = {
-        "id": {"S": "good"}, "i": {"N": "9223372036854775807"}, "d": {"N": "0.1"}, "day": {"S": "2024-02-29"}, "t": {"S": "2024-02-29T10:00:00+02:00"},
-        "doc": {"M": {"a": {"L": [{"N": "1"}, {"S": "x"}]}}}, "m": {"M": {"a": {"N": "1"}, "b": {"NULL": True}}}, "l": {"L": [{"N": "3"}, {"NULL": True}, {"N": "1"}]},
+        "id": {"S": "good"}, "i": {"N": "9223372036854775807"}, "d": {"N": "0.1"}, "day": {"S": "2024-02-29"},
+        "t": {"S": "2024-02-29T10:00:00+02:00"},
+        "doc": {"M": {"a": {"L": [{"N": "1"}, {"S": "x"}]}}}, "m": {"M": {"a": {"N": "1"}, "b": {"NULL": True}}},
+        "l": {"L": [{"N": "3"}, {"NULL": True}, {"N": "1"}]},
         "s": {"NS": ["3", "-1", "20"]},
     }  # fmt: skip
     wrong = {
@@ -151,7 +154,15 @@ def test_declared_types_take_what_they_can_hold(spark):
         "l": [3, None, 1],
         "s": [-1, 3, 20],
     }
-    kinds = dict(zip(("i", "day", "t", "doc", "m", "l", "s"), ("bigint", "date", "timestamp", "string", "map<string,int>", "array<int>", "array<smallint>"), strict=True))  # fmt: skip
+    kinds = {
+        "i": "bigint",
+        "day": "date",
+        "t": "timestamp",
+        "doc": "string",
+        "m": "map<string,int>",
+        "l": "array<int>",
+        "s": "array<smallint>",
+    }
     assert {k: r["_lk_reason"] for k, r in found.items()} == {
         k: f"attribute {k}: cannot be read as {t} without loss" for k, t in kinds.items()
     }
@@ -183,5 +194,5 @@ def test_frames_need_a_declared_schema(spark):
 
 def test_attributes_that_differ_only_in_case_are_refused(spark, tmp_path):
     (tmp_path / "items.json").write_text('{"Item":{"id":{"S":"a"},"Id":{"S":"b"}}}\n')
-    with pytest.raises(SourceError, match="cannot be read as json.*`id` already exists"):
+    with pytest.raises(SourceError, match=r"cannot be read as json.*`id` already exists"):
         dynamodb(str(tmp_path), keys="id", spark=spark)

@@ -1,0 +1,183 @@
+"""A real PostgreSQL's log, told by Debezium and by DMS, in shuffled and overlapping batches: the table is what ``SELECT *`` says.
+
+Skipped only where PostgreSQL cannot be installed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+import lakekit as lk
+from lakekit.sources.debezium import debezium
+from lakekit.sources.dms import dms
+from tests.contract import postgres_feeds as feeds
+from tests.contract.harness import Mode
+from tests.contract.postgres_workload import COLUMNS, Workload, create, rows
+from tests.postgres import Change, Row, changes, number, postgres
+
+SEED = 20_261_121
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a table held when its log began, what happened then, and what it holds at the end."""
+
+    start: list[Row]
+    start_lsn: int
+    changes: list[Change]
+    rows: dict[int, Row]
+
+
+@pytest.fixture(scope="module")
+def logs() -> Iterator[dict[str, Log]]:
+    """The logs of three tables: default replica identity, full replica identity, and keys moved without their large values."""
+    with postgres() as where, psycopg2.connect(where) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield _play(connection, cursor)
+        connection.rollback()
+
+
+def _play(connection: Any, cursor: Any) -> dict[str, Log]:
+    identities = {"things": "DEFAULT", "things_full": "FULL", "moved": "DEFAULT"}
+    for table, identity in identities.items():
+        create(cursor, table, identity)
+        Workload(cursor, table, SEED, touch=True, truncates=0).run(8)
+    cursor.execute("CREATE PUBLICATION everything FOR ALL TABLES")
+    cursor.execute("SELECT lsn::text FROM pg_create_logical_replication_slot('lakekit', 'pgoutput')")
+    lsn = number(cursor.fetchone()[0])
+    starts = {table: _texts(cursor, table) for table in identities}
+    Workload(cursor, "things", SEED + 1, touch=True, truncates=1).run(90)
+    Workload(cursor, "things_full", SEED + 2, touch=False, truncates=0).run(90)
+    cursor.execute("UPDATE moved SET id = id + 1000")  # touches no large value: the log has none for the new keys
+    found = changes(connection, "lakekit", "everything")
+    return {t: Log(starts[t], lsn, [c for c in found if c.table in (t, None)], rows(cursor, t)) for t in identities}
+
+
+def _texts(cursor: Any, table: str) -> list[Row]:
+    cursor.execute(f"SELECT {', '.join(f'{c}::text' for c in COLUMNS)} FROM {table}")
+    booleans = {"true": "t", "false": "f"}
+    found = [dict(zip(COLUMNS, values, strict=True)) for values in cursor.fetchall()]
+    return [{**row, "ok": booleans.get(row["ok"])} for row in found]
+
+
+def test_the_workload_is_worth_its_name(logs: dict[str, Log]) -> None:
+    """The log holds what this test is for."""
+    for name, log in logs.items():
+        moves = [c for c in log.changes if c.kind == "U" and c.old and c.new and c.old["id"] != c.new["id"]]
+        assert moves and log.rows, name
+    plain, full = logs["things"], logs["things_full"]
+    assert {c.kind for c in plain.changes} == {"I", "U", "D", "T", "M"}
+    assert sum(_has_unchanged(c) for c in plain.changes) > 20
+    assert sum(_has_unchanged(c) for c in full.changes) > 20
+    assert len(plain.changes) > 200
+
+
+def _has_unchanged(change: Change) -> bool:
+    return any(value is feeds.UNCHANGED for value in (change.new or {}).values())
+
+
+def _batches(records: list[Any], count: int, seed: int) -> list[list[Any]]:
+    """Shuffled batches that overlap: every record is in one of them, every third in another one too."""
+    shuffler = random.Random(seed)
+    batches: list[list[Any]] = [[] for _ in range(count)]
+    for record in records:
+        for batch in shuffler.sample(batches, 2 if shuffler.random() < 0.34 else 1):
+            batch.append(record)
+    for batch in batches:
+        shuffler.shuffle(batch)
+    return batches
+
+
+def _check_counts(commit: lk.Commit) -> None:
+    assert commit.read == commit.applied + commit.stale + commit.duplicate + commit.ignored + commit.quarantined, commit
+    assert commit.quarantined == 0, commit
+
+
+def _same_rows(df: DataFrame, expected: dict[int, Row]) -> None:
+    names = [c for c in COLUMNS if c in df.columns]
+    micros = {c: F.unix_micros(c) for c in ("at", "local")}
+    found = [row.asDict() for row in df.select(*(micros.get(c, F.col(c)).alias(c) for c in names)).collect()]
+    assert len(found) == len({row["id"] for row in found}), "a key stands twice"
+    got = {row["id"]: {**row, "raw": None if row["raw"] is None else bytes(row["raw"])} for row in found}
+    assert got.keys() == expected.keys(), f"seed {SEED}"
+    for key, row in expected.items():
+        wrong = [n for n in names if got[key][n] != row[n]]
+        assert not wrong, f"seed {SEED}, id {key}: {', '.join(wrong)} differ"
+
+
+def _messages(log: Log) -> list[feeds.Message]:
+    told = [*feeds.snapshot(log.start, log.start_lsn), *feeds.debezium(log.changes)]
+    return [*told, *[feeds.heartbeat()] * 3]
+
+
+def _debezium(spark: SparkSession, messages: list[feeds.Message]) -> lk.ChangeFeed:
+    return debezium(spark.createDataFrame(messages, "key binary, value binary"), keys="id")
+
+
+@pytest.mark.parametrize("name", ["things", "things_full"])
+def test_debezium(spark: SparkSession, mode: Mode, logs: dict[str, Log], name: str) -> None:
+    """Snapshot and log in three batches, out of order; unchanged large values keep what an older event wrote, arriving when it will."""
+    if name == "things_full" and mode.merge_on_read:
+        pytest.skip("the same reader on the same rows: one mode of each format tells")
+    log = logs[name]
+    table = lk.Table(spark, f"contract.{name}_{mode.slug}", format=mode.format)
+    batches = _batches(_messages(log), 3, SEED)
+    table.create(_debezium(spark, batches[0]), merge_on_read=mode.merge_on_read)
+    commits = [table.upsert(_debezium(spark, batch)) for batch in batches]
+    for commit, batch in zip(commits, batches, strict=True):
+        _check_counts(commit)
+        assert commit.read == len(batch)
+        assert commit.ignored == sum(_ignored(message) for message in batch)
+    _same_rows(table.df(), log.rows)
+    again = table.upsert(_debezium(spark, batches[1]))
+    _check_counts(again)
+    assert (again.applied, again.changed) == (0, False)
+    _same_rows(table.df(), log.rows)
+
+
+def _ignored(message: feeds.Message) -> bool:
+    value = message[1]
+    return value is None or b'"op": "m"' in value or value == feeds.heartbeat()[1]
+
+
+def test_a_moved_key_without_its_large_values(spark: SparkSession, mode: Mode, logs: dict[str, Log]) -> None:
+    """PostgreSQL's default replica identity leaves them out of the log: they become NULL, are counted, and no marker is ever stored."""
+    if mode.merge_on_read:
+        pytest.skip("one mode of each format tells")
+    log = logs["moved"]
+    table = lk.Table(spark, f"contract.moved_{mode.slug}", format=mode.format)
+    commits = [table.upsert(_debezium(spark, batch)) for batch in (feeds.snapshot(log.start, log.start_lsn), feeds.debezium(log.changes))]
+    lost = {(c.new["id"], n) for c in log.changes if c.new for n, v in c.new.items() if v is feeds.UNCHANGED}
+    assert lost
+    expected = {k: {n: None if (str(k), n) in lost else v for n, v in row.items()} for k, row in log.rows.items()}
+    _same_rows(table.df(), expected)
+    assert commits[1].markers_nulled == len(lost)
+
+
+def test_dms(spark: SparkSession, mode: Mode, logs: dict[str, Log], tmp_path: Path) -> None:
+    """Full load and changes with before images, as CSV files in shuffled and overlapping deliveries."""
+    if mode.merge_on_read:
+        pytest.skip("the same reader on the same rows: one mode of each format tells")
+    log = logs["things_full"]
+    table = lk.Table(spark, f"contract.dms_{mode.slug}", format=mode.format)
+    load, ongoing = feeds.dms_load(log.start), feeds.dms_changes(log.changes)
+    deliveries = _batches([("LOAD00000001.csv", r) for r in load] + [("20240610-120000000.csv", r) for r in ongoing], 2, SEED)
+    for number_, delivery in enumerate(deliveries):
+        folder = tmp_path / f"delivery{number_}"
+        folder.mkdir()
+        for name in {n for n, _ in delivery}:
+            (folder / name).write_text(feeds.dms_file(record for n, record in delivery if n == name))
+        feed = dms(str(folder), keys="id", columns=feeds.DMS_COLUMNS, header=True, spark=spark)
+        commit = table.upsert(feed)
+        _check_counts(commit)
+    _same_rows(table.df(), log.rows)
