@@ -36,6 +36,10 @@ class Rules:
         return tuple(c for c in self.columns if c not in self.keys and c not in self.sequence_by)
 
 
+_LIGHTEST: Any = ()
+_Words = Mapping[tuple[Any, ...], Any]  # the last word on each key
+
+
 class Event(NamedTuple):
     key: tuple[Any, ...]
     seq: tuple[Any, ...]
@@ -169,24 +173,30 @@ class Ledger:
         arrived = [e for e in (event(row, self.rules) for row in rows) if e is not None]
         after = self.known | set(arrived)
         counts = Counter(read=len(rows), quarantined=len(rows) - len(arrived), duplicate=len(arrived) - len(set(arrived)))
-        last = _last_words(after)
-        counts.update(_fate(e, last, self.known) for e in set(arrived))
+        before, last = _last_words(self.known), _last_words(after)
+        counts.update(_fate(e, before, last, self.known) for e in set(arrived))
         counts.update(_effects(fold(self.known, self.rules), fold(after, self.rules)))
         self.known = after
         return {name: counts[name] for name in COUNTS}
 
 
-def _fate(e: Event, last: Mapping[tuple[Any, ...], Any], known: set[Event]) -> str:
-    """Stale if something beats the event; else duplicate if it was known, so that the table shows it; else applied."""
-    if _weight(e) < max(last[e.key], last.get((), _LIGHTEST)):
+def _fate(e: Event, before: _Words, last: _Words, known: set[Event]) -> str:
+    """Duplicate if the table shows just this; else stale if something beats it; else applied.
+
+    A row is shown until the batch replaces it, so an event that it repeats is a duplicate even beside a newer one.
+    """
+    if e in known and e.op == UPSERT and not _beaten(e, before):
+        return "duplicate"
+    if _beaten(e, last):
         return "stale"
     return "duplicate" if e in known else "applied"
 
 
-_LIGHTEST: Any = ()
+def _beaten(e: Event, words: _Words) -> bool:
+    return bool(_weight(e) < max(words[e.key], words.get((), _LIGHTEST)))
 
 
-def _last_words(known: Iterable[Event]) -> dict[tuple[Any, ...], Any]:
+def _last_words(known: Iterable[Event]) -> _Words:
     return {key: max(_weight(e) for e in of_key) for key, of_key in grouped(known).items()}
 
 
