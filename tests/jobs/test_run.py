@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from pathlib import Path
@@ -13,8 +12,7 @@ from pyspark.sql import SparkSession
 
 from lakekit import Table, job
 from lakekit.cli import main
-from lakekit.errors import ConfigError, DataRejected, SourceError
-from lakekit.job.progress import Activity, watch
+from lakekit.errors import DataRejected, SourceError
 
 ROOT = Path(__file__).parents[2]
 CUSTOMER = ROOT / "configs" / "dms_customer.yaml"
@@ -74,29 +72,6 @@ def test_the_sample_as_one_batch_leaves_no_row(spark: SparkSession) -> None:
     assert main(["run", str(CUSTOMER), "--set", "table.name=jobs_one.customer", "--set", "table.create.partition_by=[custid]"]) == 0
     assert rows(spark, "jobs_one.customer", "custid") == []
     assert Table(spark, "jobs_one.customer").df().columns[:5] == ["custid", "lastname", "firstname", "address", "phone"]
-
-
-ORDERS = """
-job: orders
-table: {name: "${arg:table}", format: iceberg, create: {partition_by: [region], comment: "daily orders"}}
-source:
-  dms: {path: "${job:dir}/${arg:day}", keys: [id], header: true, sequence_column: seq, except_columns: dms_phase}
-steps:
-  - evolve: {allow: [add]}
-  - upsert
-"""
-
-
-@pytest.fixture
-def orders(tmp_path: Path) -> Path:
-    """A job file beside two days of a feed; on day 2 a column more comes."""
-    (tmp_path / "day1").mkdir()
-    (tmp_path / "day1" / "1.csv").write_text("Op,id,region,qty,seq\nI,1,EU,5,10\nI,2,US,6,11\nI,3,EU,7,12\n")
-    (tmp_path / "day2").mkdir()
-    (tmp_path / "day2" / "2.csv").write_text("Op,id,region,qty,seq,channel\nU,1,EU,50,20,web\nD,2,US,6,21,web\nI,4,EU,8,22,shop\n")
-    path = tmp_path / "orders.yaml"
-    path.write_text(ORDERS)
-    return path
 
 
 def test_a_plan_foretells_the_run(spark: SparkSession, orders: Path, warehouse: Path) -> None:
@@ -165,80 +140,3 @@ def test_a_failing_step_ends_the_run(spark: SparkSession, orders: Path, caplog: 
     assert "channel" in failed["message"] and rows(spark, "jobs_fail.orders", "id") == [("2",), ("3",)]
     with pytest.raises(SourceError, match="nowhere"):
         job.run(job.load(orders, arguments={"table": "jobs_fail.orders", "day": "nowhere"}), spark)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("job: orders", "jop: orders", 'orders.yaml:2: job: unknown key "jop"; nearest is "job". Known: job, table, steps, '),
-        ("format: iceberg", "format: icberg", 'orders.yaml:3: table: format: no such table format; nearest is "iceberg"'),
-        ("partition_by: [region]", 'partition_by: ["day(at)"]', "orders.yaml:3: table.create: partition_by: "),
-        ("comment:", "coment:", 'orders.yaml:3: table.create: unknown key "coment"; nearest is "comment"'),
-        ("  dms:", "  dmz:", 'orders.yaml:5: source: unknown name "dmz"; nearest is "dms"'),
-        ("header: true", "header: 1", "orders.yaml:5: source dms: header: expected true or false or nothing, got a whole number."),
-        ("keys: [id]", "keys: [{id: 1}]", "orders.yaml:5: source dms: keys: expected text, got keys with values."),
-        ("keys: [id], ", "", 'orders.yaml:5: source dms: the key "keys" is missing.'),
-        ("path:", "spark: x, path:", 'orders.yaml:5: source dms: unknown key "spark"'),
-        ("- upsert", "- upsrt", 'orders.yaml:8: step 2: unknown name "upsrt"; nearest is "upsert"'),
-        ("- upsert", "- upsert: {dry_run: true}", 'orders.yaml:8: step 2 (upsert): unknown key "dry_run"'),
-        ("- upsert", "- upsert: {quarantin: x}", 'orders.yaml:8: step 2 (upsert): unknown key "quarantin"; nearest is "quarantine"'),
-        ("- upsert", "- upsert: {batch_id: 7}", "step 2 (upsert): batch_id: expected text or nothing, got a whole number. Quote it."),
-        ("- upsert", "- {upsert: {}, append: {}}", "step 2: expected one name and its keys. Known names: append, delete, evolve"),
-        ("- upsert", "- upsert\nsession: {conff: {}}", 'orders.yaml:9: session: unknown key "conff"; nearest is "conf"'),
-        ("- upsert", "- upsert\nsession: {conf: {spark.hadoop.fs.s3a.secret.key: abc}}", "orders.yaml:9: "),
-        ("steps:", "step:", 'orders.yaml:6: job: unknown key "step"; nearest is "steps"'),
-        ("${arg:day}", "${arg:dey}", 'orders.yaml:5: the argument dey is missing; given is "day"'),
-    ],
-)  # fmt: skip
-def test_a_mistake_is_exit_code_2_before_spark_starts(
-    orders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str
-) -> None:
-    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda _: pytest.fail("Spark was asked for"))
-    orders.write_text(ORDERS.replace(old, new, 1))
-    assert old in ORDERS and main(["run", str(orders), "--arg", "table=a.b", "--arg", "day=day1"]) == 2
-    said = capsys.readouterr().err
-    assert message in said, said
-
-
-def test_a_wrong_command_line_is_exit_code_2(orders: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for argv, message in (
-        (("--arg", "table"), "--arg: expected NAME=VALUE."),
-        (("--arg", "table=a.b", "--arg", "day=1", "--arg", "tabel=x"), 'has no ${arg:tabel}; nearest is "table"'),
-        (("--set", "table"), "--set: expected a path and a value"),
-        ((), "orders.yaml:3: the argument table is missing."),
-    ):
-        assert main(["plan", str(orders), *argv]) == 2
-        assert message in capsys.readouterr().err
-    bare = orders.with_name("bare.yaml")
-    for text, message in (
-        ("steps", "a job file holds keys"),
-        ("job: x\ntable: a.b\nsteps: [upsert]", "step 1 (upsert) needs incoming data"),
-    ):
-        bare.write_text(text)
-        with pytest.raises(ConfigError) as raised:
-            job.load(bare)
-        assert message in str(raised.value)
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize("library", ["rich", None])
-def test_progress_shows_spark_at_work(spark: SparkSession, monkeypatch: pytest.MonkeyPatch, library: str | None) -> None:
-    monkeypatch.setattr("lakekit.job.progress.find_spec", lambda name: library)
-    monkeypatch.setattr("lakekit.job.progress.PERIOD", 0.05)
-    monkeypatch.setenv("TERM", "xterm")
-    out = Terminal()
-    with watch(spark, out)("[1/2] upsert sales.orders"):
-        spark.range(0, 4, 1, 4).selectExpr("reflect('java.lang.Thread', 'sleep', 400L + id)").collect()
-    shown = out.getvalue()
-    assert "[1/2] upsert sales.orders" in shown and "/4 tasks in 1 job" in shown
-    quiet = io.StringIO()
-    with watch(spark, quiet)("[1/2] upsert sales.orders"):
-        spark.range(1).collect()
-    assert quiet.getvalue() == ""
-    assert str(Activity()) == "planning" and str(Activity(2, 1, 8)) == " 12 %  1/8 tasks in 2 jobs"
