@@ -49,14 +49,14 @@ def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: 
         "*",
         shared.alias("_lk_shared"),
         (shared & (F.lag(OP).over(at_sequence) == col(OP)) & alike).alias("_lk_again"),
-        F.max(is_delete).over(_whole(at_sequence)).alias("_lk_deleted_here"),
+        F.max(is_delete).over(whole(at_sequence)).alias("_lk_deleted_here"),
     )
     clash = col("_lk_shared") & ~col("_lk_again") & ~col("_lk_deleted_here")
-    tied = F.max(clash).over(_whole(at_sequence)) if ties != "content" else F.lit(False)
+    tied = F.max(clash).over(whole(at_sequence)) if ties != "content" else F.lit(False)
     marked = seen.withColumn("_lk_tied", live & tied & ~is_delete)
     kept = live & ~col("_lk_again") & ~col("_lk_tied")
     so_far = F.sum(kept.cast("int")).over(in_order.rowsBetween(Window.unboundedPreceding, Window.currentRow))
-    last = so_far == F.sum(kept.cast("int")).over(_whole(in_order))
+    last = so_far == F.sum(kept.cast("int")).over(whole(in_order))
     what = (
         F.when(col(REASON).isNotNull(), BAD)
         .when(col(OP) == IGNORE, IGNORED)
@@ -66,7 +66,7 @@ def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: 
         .when(last, WINNER)
         .otherwise(OLDER)
     )
-    oldest = F.min(F.when(kept, col(SEQ))).over(_whole(in_order))
+    oldest = F.min(F.when(kept, col(SEQ))).over(whole(in_order))
     scratch = ("_lk_spread", "_lk_deleted_here", "_lk_again", "_lk_shared", "_lk_tied")
     return marked.withColumns({CLASS: what, OLDEST: oldest}).drop(*scratch)
 
@@ -76,7 +76,7 @@ def _comparable_columns(events: DataFrame, payload: Sequence[str]) -> list[Colum
     return [comparable(col(c), types[c]) for c in sorted(payload) if c in types]
 
 
-def _whole(window: WindowSpec) -> WindowSpec:
+def whole(window: WindowSpec) -> WindowSpec:
     return window.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
 
 

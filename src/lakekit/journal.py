@@ -14,7 +14,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit.cdc import ACTION, APPLIED, DEAD, VERDICT
+from lakekit.cdc import APPLIED, DEAD, VERDICT
 from lakekit.changes import DELETE, OP, SEQ
 from lakekit.columns import col
 

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from lakekit import inspection, jars
 from lakekit.errors import SessionError
-from lakekit.java import java_home
+from lakekit.java import find_java, starting_home
 from lakekit.runtimes import FORMATS, WAREHOUSE, WIRING, Runtime, Wiring, local_runtime, platform, wiring
 
 # What every local session wants, whatever the format. `conf=` overrides each.
@@ -102,7 +102,7 @@ def _build(
     builder = SparkSession.builder.master(master).appName(app_name)
     for key, value in merged(ours, settings).items():
         builder = builder.config(key, value)
-    with _environment(runtime):
+    with starting_home(runtime, find_java(runtime)) as home, _environment(home):
         return _start(builder, runtime)
 
 
@@ -118,11 +118,10 @@ def _start(builder: SparkSession.Builder, runtime: Runtime) -> SparkSession:
 
 def local_confs(wanted: Sequence[Wiring], warehouse: str) -> dict[str, str]:
     """The confs of a local session for some formats. Where two formats want one catalog, the later in `WIRING` has it."""
-    options = [_quiet(), *(option for line in wanted for option in line.java_options), os.environ.get("LAKEKIT_JAVA_OPTIONS", "")]
     found = {
         **LOCAL,
         "spark.driver.memory": os.environ.get("LAKEKIT_DRIVER_MEMORY") or DRIVER_MEMORY,
-        "spark.driver.extraJavaOptions": " ".join(option for option in options if option),
+        "spark.driver.extraJavaOptions": " ".join(_java_options(wanted)),
         "spark.sql.warehouse.dir": warehouse,
         inspection.EXTENSIONS: ",".join(line.extension for line in wanted),
     }
@@ -146,9 +145,13 @@ def merged(ours: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, st
     return {**kept, **settings, **lists}
 
 
-def _quiet() -> str:
-    """The Java option for a log of errors only."""
-    return f'"-Dlog4j2.configurationFile={Path(__file__).with_name("log4j2.properties").as_uri()}"'
+def _java_options(wanted: Sequence[Wiring]) -> Iterator[str]:
+    """A log of errors only, what the formats want, what the environment adds."""
+    yield f'"-Dlog4j2.configurationFile={Path(__file__).with_name("log4j2.properties").as_uri()}"'
+    for line in wanted:
+        yield from line.java_options
+    if added := os.environ.get("LAKEKIT_JAVA_OPTIONS"):
+        yield added
 
 
 def _refuse_unloadable(wanted: Sequence[Wiring]) -> None:
@@ -171,9 +174,8 @@ def _warehouse(chosen: str | Path | None) -> str:
 
 
 @contextmanager
-def _environment(runtime: Runtime) -> Iterator[None]:
+def _environment(home: Path | None) -> Iterator[None]:
     """Start the JVM with the Java that fits and the workers with this very Python; the environment is put back."""
-    home = java_home(runtime)
     wanted = {"PYSPARK_PYTHON": os.environ.get("PYSPARK_PYTHON") or sys.executable}
     wanted |= {"JAVA_HOME": str(home)} if home is not None else {}
     before = {name: os.environ.get(name) for name in wanted}

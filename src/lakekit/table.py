@@ -19,9 +19,10 @@ from lakekit.commit import Commit
 from lakekit.errors import ConfigError, SchemaConflict, TableNotFound
 from lakekit.formats import ADAPTERS, Adapter, adapter_for
 from lakekit.formats.base import Spec, View
-from lakekit.memory import memory_of, missing_fields, wanted
+from lakekit.memory import Memory, missing_fields, wanted
 from lakekit.partitioning import Transform, parse
 from lakekit.quarantine import quarantine_name
+from lakekit.request import Request, Target, visible
 
 
 class Table:
@@ -144,12 +145,12 @@ class Table:
 
         Raises ``TieConflict``, ``SchemaConflict``, ``FeedError``, and ``CommitConflict`` when rivals won every retry.
         """
-        target = upsert.Target(
+        target = Target(
             self._adapter, self._beside(journal.journal_name(self.name)), self._beside(quarantine or quarantine_name(self.name))
         )
         assumed = self._prepare(feed, evolve, dry_run)
         view = assumed or self._adapter.view()
-        request = upsert.Request(target, feed, wanted(view.schema, feed), batch_id or uuid.uuid4().hex, dry_run, assumed)
+        request = Request(target, feed, wanted(view.schema, feed), batch_id or uuid.uuid4().hex, dry_run, assumed)
         commit = upsert.run(request)
         if tombstone_retention is not None and not dry_run:
             upsert.tidy(request, tombstone_retention)
@@ -164,6 +165,8 @@ class Table:
         operations = schema.allowed(schema.diff(view.schema, _schema_of(feed_or_schema)), allow, self.name)
         for operation in operations:
             self._adapter.can(self._adapter.alterations, operation.kind, f"{operation.kind} column")
+        if operations and isinstance(feed_or_schema, ChangeFeed):
+            self._adapter.add_columns(missing_fields(view.schema, self._memory(view.schema, feed_or_schema, operations)))
         self._alter(operations)
         return operations
 
@@ -216,20 +219,26 @@ class Table:
         """Bring table and hidden column to the shape that the feed needs; a dry run assumes the shape instead."""
         if not self.exists():
             if dry_run:
-                return View(None, _with_memory(feed.schema, feed), empty=True)
+                return View(None, _with_memory(feed.schema, wanted(feed.schema, feed)), empty=True)
             self.create(feed)
             return None
         view = self._adapter.view()
-        operations = schema.diff(view.schema, feed.schema)
-        wanted_operations = [o for o in operations if o.kind in evolve]
-        evolved = _applied(view.schema, wanted_operations)
-        hidden = missing_fields(evolved, wanted(evolved, feed))
+        operations = [o for o in schema.diff(view.schema, feed.schema) if o.kind in evolve]
+        memory = self._memory(view.schema, feed, operations)
+        hidden = missing_fields(view.schema, memory)
         if dry_run:
-            return replace(view, schema=_with_memory(evolved, feed)) if wanted_operations or hidden else None
-        self._alter(wanted_operations)
+            shape = _applied(_with_memory(view.schema, memory), operations)
+            return replace(view, schema=shape) if operations or hidden else None
         if hidden:
             self._adapter.add_columns(hidden)
+        self._alter(operations)
         return None
+
+    def _memory(self, stored: T.StructType, feed: ChangeFeed, operations: Iterable[schema.Operation]) -> Memory:
+        """What the table must remember: rows that were there before a column came never authored it."""
+        memory = wanted(stored, feed)
+        grows = any(isinstance(o, schema.AddColumn) for o in operations)
+        return replace(memory, partial=memory.partial or grows)
 
     def _alter(self, operations: Iterable[schema.Operation]) -> None:
         added = [T.StructField(o.name, o.data_type) for o in operations if isinstance(o, schema.AddColumn)]
@@ -241,7 +250,7 @@ class Table:
 
     def _fitted(self, df: DataFrame, view: View) -> DataFrame:
         """The frame in the table's columns and types; a column that the table lacks is a ``SchemaConflict``."""
-        names = upsert.visible(view)
+        names = visible(view)
         new = [c for c in df.columns if find(names, c) is None]
         if new:
             raise SchemaConflict(f"{self.name} has no column {', '.join(new)}. Allow it with evolve(df, allow=['add']), or drop it from the frame.")
@@ -299,10 +308,13 @@ def _applied(current: T.StructType, operations: Iterable[schema.Operation]) -> T
     return T.StructType([T.StructField(n, t) for n, t in types.items()])
 
 
-def _with_memory(columns: T.StructType, feed: ChangeFeed) -> T.StructType:
-    hidden = wanted(columns, feed).hidden
-    kept = [f for f in columns.fields if f.name != HIDDEN]
-    return T.StructType([*kept, *([T.StructField(HIDDEN, hidden)] if hidden else [])])
+def _with_memory(columns: T.StructType, memory: Memory) -> T.StructType:
+    """The schema with the hidden column in its place: where it is, else behind the columns that are there."""
+    if memory.hidden is None:
+        return columns
+    if HIDDEN not in columns.names:
+        return T.StructType([*columns.fields, T.StructField(HIDDEN, memory.hidden)])
+    return T.StructType([T.StructField(f.name, memory.hidden if f.name == HIDDEN else f.dataType) for f in columns.fields])
 
 
 def _fitted_column(df: DataFrame, field: T.StructField) -> F.Column:  # type: ignore[name-defined]
@@ -314,5 +326,3 @@ def _fitted_column(df: DataFrame, field: T.StructField) -> F.Column:  # type: ig
         value = F.when(bad, F.raise_error(F.lit(f"lakekit: column {name} holds a value that its type in the table cannot hold"))).otherwise(value)
     return value.alias(field.name)
 
-
-__all__ = ["Table", "memory_of"]

@@ -12,57 +12,26 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from lakekit import cdc_partial, cdc_plan, journal, quarantine
+from lakekit import cdc_partial, journal, plan_complete, plan_partial, quarantine
 from lakekit.batch import Batch, evaluate, kept
-from lakekit.cdc import ACTION, AT, BAD, EQUAL, NOTHING, OLDER, REMOVE, TIED, TRUNCATION, WINNER, judge
-from lakekit.changes import HIDDEN, RAW, REASON, SEQ, ChangeFeed, check_columns, digits_as_text, events
+from lakekit.cdc import BAD, TIED, judge
+from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_text, events
 from lakekit.columns import col
 from lakekit.commit import Commit
-from lakekit.errors import CommitConflict, FeedError, TieConflict
+from lakekit.errors import CommitConflict, FeedError
 from lakekit.formats.base import Adapter, ChangeSet, Landing, Spec, View
 from lakekit.literals import encoded_struct, literal_struct
-from lakekit.memory import STORED_SEQ, Memory
-from lakekit.plan import Known, Outcome, Plan, inside
-from lakekit.pruning import where
+from lakekit.memory import STORED_SEQ
+from lakekit.plan import Known, Outcome, Plan
+from lakekit.request import Pinned, Request, Target, first_row, tie_conflict, visible
 
 ATTEMPTS = 8
 BACKOFF_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where an upsert goes: the table and, beside it, its journal and its quarantine."""
-
-    table: Adapter
-    journal: Adapter
-    quarantine: Adapter
-
-
-@dataclass(frozen=True)
-class Request:
-    """One upsert, fully described; *assumed* stands for a table that a dry run does not create."""
-
-    target: Target
-    feed: ChangeFeed
-    memory: Memory
-    batch_id: str
-    dry_run: bool = False
-    assumed: View | None = None
-    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-
-
-@dataclass
-class Pinned:
-    """The state that one attempt plans on."""
-
-    table: View
-    journal: View | None
-    known: Known = field(default_factory=Known)
 
 
 def run(request: Request) -> Commit:
@@ -102,11 +71,6 @@ def evaluated(request: Request, view: View) -> Iterator[Batch]:
         yield evaluate(judged, feed.keys, partition_keys, sequence, digits_as_text(feed))
 
 
-def visible(view: View) -> list[str]:
-    """The user's columns of a table."""
-    return [c for c in view.columns if not c.startswith(HIDDEN)]
-
-
 def refuse(request: Request, batch: Batch) -> None:
     """Stop before anything is written where the batch as a whole is unacceptable."""
     name, feed = request.target.table.table, request.feed
@@ -117,16 +81,6 @@ def refuse(request: Request, batch: Batch) -> None:
         )
     if feed.ties == "fail" and batch.counts[TIED]:
         raise tie_conflict(request, batch.counts[TIED])
-
-
-def tie_conflict(request: Request, count: int) -> TieConflict:
-    """The error of ``ties="fail"``."""
-    feed = request.feed
-    return TieConflict(
-        f"{request.target.table.table}: {count} events share keys {', '.join(feed.keys)} and sequence {', '.join(feed.sequence_by)} "
-        "with another event but author other values; nothing was written. "
-        "Add a column to sequence_by, or choose ties='quarantine' or ties='content'."
-    )
 
 
 def _attempt(request: Request, batch: Batch, history: list[tuple[Outcome, Landing]]) -> bool:
@@ -228,7 +182,7 @@ def planned(request: Request, batch: Batch, pinned: Pinned) -> Iterator[Plan]:
     """Plan on the pinned state; what the plan keeps in memory is freed afterwards."""
     with ExitStack() as stack:
         pinned.known = _known(request, pinned)
-        planner = cdc_partial.plan if request.memory.partial else _plan_complete
+        planner = plan_partial.plan if request.memory.partial else plan_complete.plan
         yield planner(request, batch, pinned, stack)
 
 
@@ -237,133 +191,10 @@ def _known(request: Request, pinned: Pinned) -> Known:
         return Known()
     sequence = request.memory.sequence
     found = journal.horizons(request.target.journal.read(pinned.journal.version))
-    row = found.select(
-        *encoded_struct(col("truncated"), sequence, "truncated"), *encoded_struct(col("forgotten"), sequence, "forgotten")
-    ).first()
-    facts = {} if row is None else row.asDict()
-    return Known(literal_struct(facts, sequence, "truncated"), literal_struct(facts, sequence, "forgotten"))
-
-
-def stored_rows(request: Request, batch: Batch, pinned: Pinned) -> DataFrame | None:
-    """The stored rows that may have keys of the batch: pruned by what the keys imply; ``None`` for an empty table."""
-    if pinned.table.empty:
-        return None
-    return request.target.table.read(pinned.table.version).where(where(batch.bounds))
-
-
-def dead_rows(request: Request, batch: Batch, pinned: Pinned) -> DataFrame | None:
-    """The tombstones that the batch can meet: statistics rule out those older than all its events or outside its keys."""
-    if pinned.journal is None or pinned.journal.empty:
-        return None
-    rows = request.target.journal.read(pinned.journal.version).where(where(batch.bounds))
-    if not request.memory.partial:
-        rows = rows.where(journal.not_older(request.memory.sequence, batch.lowest))
-    return journal.dead_at(rows, batch.keys, request.run_id)
-
-
-def _plan_complete(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> Plan:
-    decided, state, result, tied = None, None, inside(batch), None
-    if batch.winners:
-        state = _state(request, batch, pinned, stack)
-        decided, result, tied = _settle(request, batch, pinned, state, stack)
-    beneath = _beneath_truncation(request, batch, pinned, stack)
-    result = with_truncations(result, batch, pinned.known, 0 if beneath is None else beneath.count())
-    rows = None
-    if decided is not None and inserted_or_more(result) > (0 if beneath is None else result.swept):
-        rows = decided.where(col(ACTION) != NOTHING)
-    if beneath is not None and result.swept:
-        rows = beneath if rows is None else rows.unionByName(beneath, allowMissingColumns=True)
-    truncation = batch.truncated if result.truncated else None
-    return Plan(result, rows, decided, truncation, tied, () if beneath is not None else batch.bounds)
-
-
-def inserted_or_more(result: Outcome) -> int:
-    """Rows that change."""
-    return result.inserted + result.updated + result.deleted
-
-
-def _state(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> cdc_plan.State:
-    """What stands of the batch's keys: narrow columns of pruned files, kept because planning and writing both look."""
-    target, keys = request.target, list(batch.keys)
-    stored = stored_rows(request, batch, pinned)
-    rows = None
-    if stored is not None:
-        narrow = located(request, pinned, stored)
-        rows = stack.enter_context(kept(narrow.join(broadcastable(batch, batch.of(WINNER).select(*keys)), keys, "left_semi")))
-    return cdc_plan.State(rows, stored, dead_rows(request, batch, pinned), pinned.known)
-
-
-def located(request: Request, pinned: Pinned, stored: DataFrame) -> DataFrame:
-    """Stored rows as keys, sequence, and where they stand."""
-    old = [col(c).alias(f"_lk_old_{c}") for c in pinned.table.partition_columns]
-    at = F.expr(request.memory.at()).alias(AT)
-    return stored.select(*map(col, request.feed.keys), at, *map(col, request.target.table.locators), *old)
-
-
-def _settle(
-    request: Request, batch: Batch, pinned: Pinned, state: cdc_plan.State, stack: ExitStack
-) -> tuple[DataFrame, Outcome, DataFrame | None]:
-    """Decide, count, and where an event has its row's sequence let the payloads tell a duplicate from a tie."""
-    ties = request.feed.ties
-    decided = cdc_plan.decide(batch, state, small=is_small(batch))
-    found = _first(cdc_plan.tally(decided))
-    if state.payload is None or not found[EQUAL] + found["older_maybe"]:
-        return decided, cdc_plan.outcome(batch, found, None, ties), None
-    rulings = stack.enter_context(kept(cdc_plan.rule(batch, decided, state.payload, ties)))
-    ruled = _first(cdc_plan.tally_rulings(rulings))
-    disagree = cdc_plan.ties_in(ruled, WINNER, OLDER)
-    if disagree and ties == "fail":
-        raise tie_conflict(request, disagree)
-    if disagree and ties == "content":
-        decided = cdc_plan.decide(batch, state, rulings, small=is_small(batch))
-        found = _first(cdc_plan.tally(decided))
-    tied = rulings.where(col(cdc_plan.RULING) != cdc_plan.SAME) if disagree and ties == "quarantine" else None
-    return decided, cdc_plan.outcome(batch, found, ruled, ties), tied
-
-
-def _beneath_truncation(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> DataFrame | None:
-    """Every stored row at or beneath the batch's truncation that no winner of the batch decides on."""
-    if batch.truncated is None or pinned.table.empty:
-        return None
-    everything = request.target.table.read(pinned.table.version)
-    dead = located(request, pinned, everything).where(F.expr(f"{AT} <= {batch.truncated}"))
-    alone = dead.join(broadcastable(batch, batch.of(WINNER).select(*batch.keys)), list(batch.keys), "left_anti")
-    return stack.enter_context(kept(alone.withColumn(ACTION, F.lit(REMOVE))))
-
-
-def with_truncations(result: Outcome, batch: Batch, known: Known, swept: int) -> Outcome:
-    """Count truncations: the last one applies when it is news or sweeps a row, its repetitions are duplicates, older ones stale."""
-    if batch.truncated is None:
-        return result
-    standing = batch.truncation_is(known.truncated)
-    applied = 1 if standing > 0 or swept else 0
-    repeated = batch.truncations_at_last - applied if standing >= 0 else 0
-    older = batch.counts[TRUNCATION] - applied - repeated
-    return replace(
-        result,
-        applied=result.applied + applied,
-        duplicate=result.duplicate + repeated,
-        stale=result.stale + older,
-        deleted=result.deleted + swept,
-        swept=swept,
-        truncated=standing > 0,
+    facts = first_row(
+        found.select(*encoded_struct(col("truncated"), sequence, "truncated"), *encoded_struct(col("forgotten"), sequence, "forgotten"))
     )
-
-
-def is_small(batch: Batch) -> bool:
-    """Whether the winners' keys may be broadcast."""
-    return batch.winners <= 1_000_000
-
-
-def broadcastable(batch: Batch, df: DataFrame) -> DataFrame:
-    """A broadcast hint where the batch is small enough."""
-    return df.hint("broadcast") if is_small(batch) else df
-
-
-def _first(df: DataFrame) -> dict[str, int]:
-    row = df.first()
-    assert row is not None
-    return row.asDict()
+    return Known(literal_struct(facts, sequence, "truncated"), literal_struct(facts, sequence, "forgotten"))
 
 
 def change_set(request: Request, batch: Batch, plan: Plan, view: View) -> ChangeSet:

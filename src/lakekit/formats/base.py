@@ -17,7 +17,6 @@ from lakekit.errors import UnsupportedOperation
 from lakekit.partitioning import Transform
 from lakekit.pruning import Bound
 
-
 # One writer of a table at a time in one process: threads need not race through the storage.
 _LOCKS: defaultdict[tuple[str, str], Any] = defaultdict(threading.RLock)
 

@@ -147,6 +147,8 @@ class Delta(Adapter):
             self.spark.sql(f"DELETE FROM {self.target} WHERE {where}")
 
     def add_columns(self, fields: Sequence[T.StructField]) -> None:
+        if not fields:
+            return
         names = ", ".join(f"{dotted(*f.name.split('/'))} {nested_ddl(f.dataType)}" for f in fields)
         with translated(self.table, "adding columns"):
             self.spark.sql(f"ALTER TABLE {self.target} ADD COLUMNS ({names})")

@@ -13,9 +13,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.cdc import ACTION, INSERT, REMOVE
-from lakekit.changes import OP
 from lakekit.columns import all_of, col, quoted
-from lakekit.errors import CommitConflict, ConfigError, TableNotFound
+from lakekit.errors import ConfigError, TableNotFound
 from lakekit.formats.base import VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
 from lakekit.formats.failures import translated
 from lakekit.formats.session_catalog import is_path
@@ -210,6 +209,8 @@ class Iceberg(Adapter):
             self.spark.sql(f"DELETE FROM {self.full_name} WHERE {where}")
 
     def add_columns(self, fields: Sequence[T.StructField]) -> None:
+        if not fields:
+            return
         with translated(self.table, "adding columns"):
             names = ", ".join(f"{dotted(*f.name.split('/'))} {nested_ddl(f.dataType)}" for f in fields)
             self.spark.sql(f"ALTER TABLE {self.full_name} ADD COLUMNS ({names})")

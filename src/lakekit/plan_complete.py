@@ -1,0 +1,100 @@
+"""Carry the planning of complete events out: look at what stands, decide, count, compare payloads only where they matter."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lakekit import cdc_plan
+from lakekit.batch import Batch, kept
+from lakekit.cdc import ACTION, AT, EQUAL, NOTHING, OLDER, REMOVE, TRUNCATION, WINNER
+from lakekit.columns import col
+from lakekit.plan import Known, Outcome, Plan, inside
+from lakekit.request import Pinned, Request, broadcastable, dead_rows, first_row, is_small, located, stored_rows, tie_conflict
+
+
+def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> Plan:
+    decided, state, result, tied = None, None, inside(batch), None
+    if batch.winners:
+        state = _state(request, batch, pinned, stack)
+        decided, result, tied = _settle(request, batch, pinned, state, stack)
+    beneath = _beneath_truncation(request, batch, pinned, stack)
+    result = with_truncations(result, batch, pinned.known, 0 if beneath is None else beneath.count())
+    rows = None
+    if decided is not None and inserted_or_more(result) > (0 if beneath is None else result.swept):
+        rows = decided.where(col(ACTION) != NOTHING)
+    if beneath is not None and result.swept:
+        rows = beneath if rows is None else rows.unionByName(beneath, allowMissingColumns=True)
+    truncation = batch.truncated if result.truncated else None
+    return Plan(result, rows, decided, truncation, tied, () if beneath is not None else batch.bounds)
+
+
+def inserted_or_more(result: Outcome) -> int:
+    """Rows that change."""
+    return result.inserted + result.updated + result.deleted
+
+
+def _state(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> cdc_plan.State:
+    """What stands of the batch's keys: narrow columns of pruned files, kept because planning and writing both look."""
+    target, keys = request.target, list(batch.keys)
+    stored = stored_rows(request, batch, pinned)
+    rows = None
+    if stored is not None:
+        narrow = located(request, pinned, stored)
+        rows = stack.enter_context(kept(narrow.join(broadcastable(batch, batch.of(WINNER).select(*keys)), keys, "left_semi")))
+    return cdc_plan.State(rows, stored, dead_rows(request, batch, pinned), pinned.known)
+
+
+def _settle(
+    request: Request, batch: Batch, pinned: Pinned, state: cdc_plan.State, stack: ExitStack
+) -> tuple[DataFrame, Outcome, DataFrame | None]:
+    """Decide, count, and where an event has its row's sequence let the payloads tell a duplicate from a tie."""
+    ties = request.feed.ties
+    decided = cdc_plan.decide(batch, state, small=is_small(batch))
+    found = first_row(cdc_plan.tally(decided))
+    if state.payload is None or not found[EQUAL] + found["older_maybe"]:
+        return decided, cdc_plan.outcome(batch, found, None, ties), None
+    rulings = stack.enter_context(kept(cdc_plan.rule(batch, decided, state.payload, ties)))
+    ruled = first_row(cdc_plan.tally_rulings(rulings))
+    disagree = cdc_plan.ties_in(ruled, WINNER, OLDER)
+    if disagree and ties == "fail":
+        raise tie_conflict(request, disagree)
+    if disagree and ties == "content":
+        decided = cdc_plan.decide(batch, state, rulings, small=is_small(batch))
+        found = first_row(cdc_plan.tally(decided))
+    tied = rulings.where(col(cdc_plan.RULING) != cdc_plan.SAME) if disagree and ties == "quarantine" else None
+    return decided, cdc_plan.outcome(batch, found, ruled, ties), tied
+
+
+def _beneath_truncation(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> DataFrame | None:
+    """Every stored row at or beneath the batch's truncation that no winner of the batch decides on."""
+    if batch.truncated is None or pinned.table.empty:
+        return None
+    everything = request.target.table.read(pinned.table.version)
+    dead = located(request, pinned, everything).where(F.expr(f"{AT} <= {batch.truncated}"))
+    alone = dead.join(broadcastable(batch, batch.of(WINNER).select(*batch.keys)), list(batch.keys), "left_anti")
+    return stack.enter_context(kept(alone.withColumn(ACTION, F.lit(REMOVE))))
+
+
+def with_truncations(result: Outcome, batch: Batch, known: Known, swept: int) -> Outcome:
+    """Count truncations: the last one applies when it is news or sweeps a row, its repetitions are duplicates, older ones stale."""
+    if batch.truncated is None:
+        return result
+    standing = batch.truncation_is(known.truncated)
+    applied = 1 if standing > 0 or swept else 0
+    repeated = batch.truncations_at_last - applied if standing >= 0 else 0
+    older = batch.counts[TRUNCATION] - applied - repeated
+    return replace(
+        result,
+        applied=result.applied + applied,
+        duplicate=result.duplicate + repeated,
+        stale=result.stale + older,
+        deleted=result.deleted + swept,
+        swept=swept,
+        truncated=standing > 0,
+    )
+
+

@@ -1,0 +1,115 @@
+"""One upsert, described and pinned: what it is for, what stands, and the pruned frames that planning looks at."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from lakekit import journal
+from lakekit.batch import Batch
+from lakekit.cdc import AT
+from lakekit.changes import HIDDEN, ChangeFeed
+from lakekit.columns import col
+from lakekit.errors import TieConflict
+from lakekit.formats.base import Adapter, View
+from lakekit.memory import Memory
+from lakekit.plan import Known
+from lakekit.pruning import where
+
+BROADCAST_ROWS = 1_000_000
+"""Keys that a batch may have for its narrow columns to be broadcast."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an upsert goes: the table and, beside it, its journal and its quarantine."""
+
+    table: Adapter
+    journal: Adapter
+    quarantine: Adapter
+
+
+@dataclass(frozen=True)
+class Request:
+    """One upsert, fully described; *assumed* stands for a table that a dry run does not create."""
+
+    target: Target
+    feed: ChangeFeed
+    memory: Memory
+    batch_id: str
+    dry_run: bool = False
+    assumed: View | None = None
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass
+class Pinned:
+    """The state that one attempt plans on."""
+
+    table: View
+    journal: View | None
+    known: Known = field(default_factory=Known)
+
+
+def visible(view: View) -> list[str]:
+    """The user's columns of a table."""
+    return [c for c in view.columns if not c.startswith(HIDDEN)]
+
+
+def tie_conflict(request: Request, count: int) -> TieConflict:
+    """The error of ``ties="fail"``."""
+    feed = request.feed
+    return TieConflict(
+        f"{request.target.table.table}: {count} events share keys {', '.join(feed.keys)} and sequence {', '.join(feed.sequence_by)} "
+        "with another event but author other values; nothing was written. "
+        "Add a column to sequence_by, or choose ties='quarantine' or ties='content'."
+    )
+
+
+def stored_rows(request: Request, batch: Batch, pinned: Pinned) -> DataFrame | None:
+    """The stored rows that may have keys of the batch: pruned by what the keys imply; ``None`` for an empty table."""
+    if pinned.table.empty:
+        return None
+    return request.target.table.read(pinned.table.version).where(where(batch.bounds))
+
+
+def dead_rows(request: Request, batch: Batch, pinned: Pinned) -> DataFrame | None:
+    """The tombstones that the batch can meet: statistics rule out those older than all its events or outside its keys."""
+    if pinned.journal is None or pinned.journal.empty:
+        return None
+    rows = request.target.journal.read(pinned.journal.version).where(where(batch.bounds))
+    if not request.memory.partial:
+        rows = rows.where(journal.not_older(request.memory.sequence, batch.lowest))
+    return journal.dead_at(rows, batch.keys, request.run_id)
+
+
+def is_small(batch: Batch) -> bool:
+    """Whether the winners' keys may be broadcast."""
+    return batch.winners <= BROADCAST_ROWS
+
+
+def broadcastable(batch: Batch, df: DataFrame) -> DataFrame:
+    """A broadcast hint where the batch is small enough."""
+    return df.hint("broadcast") if is_small(batch) else df
+
+
+def first_row(df: DataFrame) -> dict[str, Any]:
+    """The one row of an aggregate."""
+    row = df.first()
+    assert row is not None
+    return row.asDict()
+
+
+def located(request: Request, pinned: Pinned, stored: DataFrame) -> DataFrame:
+    """Stored rows as keys, sequence, and where they stand."""
+    at = F.expr(request.memory.at()).alias(AT)
+    return stored.select(*map(col, request.feed.keys), at, *map(col, request.target.table.locators), *where_it_stood(pinned))
+
+
+def where_it_stood(pinned: Pinned) -> list[Column]:
+    """The partition values of a stored row, under names that a moved row does not overwrite."""
+    return [col(c).alias(f"_lk_old_{c}") for c in pinned.table.partition_columns]
