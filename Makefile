@@ -35,7 +35,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m lakekit.demo
 
 check: $(VENV)/.dev
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
