@@ -1,0 +1,101 @@
+"""A change set as the rows that Hudi's upsert writer takes: keyed, located, deletes marked.
+
+lakekit's planner has already found where each changed row stands, so Hudi need not look again. Its writer takes located rows
+with Hudi's own five columns in front (the path that its SQL uses for tables without a record key): commit time and file name say
+which file group a row is in, NULL says that it is new. Record key and partition path come from the row's own columns.
+
+What this relies on, beside the table's columns, in every row that stands: the locators ``_hoodie_record_key`` and ``_lk_file``, and
+``_lk_old_<column>``, its value of each partition column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from lakekit.cdc import ACTION, INSERT, REMOVE, UPDATE
+from lakekit.columns import any_of, canonical_float, col
+from lakekit.errors import UnsupportedOperation
+from lakekit.formats.hudi_table import META
+
+KEY, DELETED = "_lakekit_key", "_hoodie_is_deleted"
+RECORD_KEY, FILE, OLD = "_hoodie_record_key", "_lk_file", "_lk_old_"
+_GONE, _MOVED = "_lk_gone", "_lk_moved"
+_NATIVE = (T.ByteType, T.ShortType, T.IntegerType, T.LongType)
+
+
+def record_key_of(keys: Sequence[str], schema: T.StructType) -> str:
+    """The column to be the record key: a lone integer key itself, else lakekit's own column.
+
+    Hudi's own text of a key loses rows: composite keys run together, ``''`` is refused, 0.0 and -0.0 differ, and so do 1 and 1.0.
+
+    >>> record_key_of(["id"], T.StructType().add("id", T.LongType())), record_key_of(["id"], T.StructType().add("id", T.StringType()))
+    ('id', '_lakekit_key')
+    """
+    lone = len(keys) == 1 and isinstance(schema[keys[0]].dataType, _NATIVE)
+    return keys[0] if lone else KEY
+
+
+def key_text(keys: Iterable[str], schema: T.StructType) -> Column:
+    """The text of a key: never the same for two keys, always the same for one, also after a column was widened."""
+    parts = [_part(col(k), schema[k].dataType, k) for k in keys]
+    return F.concat(*(F.concat(F.length(p).cast("string"), F.lit(":"), p) for p in parts))
+
+
+def _part(value: Column, data_type: T.DataType, name: str) -> Column:
+    if isinstance(data_type, (T.StringType, T.IntegralType, T.BooleanType, T.TimestampNTZType)):
+        return value.cast("string")
+    if isinstance(data_type, (T.FloatType, T.DoubleType)):
+        return canonical_float(value.cast("double"), T.DoubleType()).cast("string")
+    if isinstance(data_type, T.DecimalType):
+        return _digits(value, data_type)
+    if isinstance(data_type, T.DateType):
+        return F.unix_date(value).cast("string")
+    if isinstance(data_type, T.TimestampType):
+        return F.unix_micros(value).cast("string")
+    if isinstance(data_type, T.BinaryType):
+        return F.hex(value)
+    raise UnsupportedOperation(f"column {name} of type {data_type.simpleString()} cannot be a key of a Hudi table. Instead: use columns of flat types.")
+
+
+def _digits(value: Column, data_type: T.DecimalType) -> Column:
+    """A decimal without needless zeros. Not a cast: that writes 1E-8 or 0.00000001 as the ANSI mode says."""
+    scale = data_type.scale
+    shape = "S" + "9" * (data_type.precision - scale - 1) + "0" + ("." + "0" * scale if scale else "")
+    written = F.regexp_replace(F.trim(F.to_char(value, F.lit(shape))), r"^([+-])0+", "$1")
+    return F.regexp_replace(written, r"[.]?0+$", "") if scale else written
+
+
+def located(rows: DataFrame, columns: Sequence[str], partitions: Sequence[str]) -> DataFrame:
+    """Decided rows as Hudi takes them; a row that moves to another partition becomes a delete there and an insert here."""
+    moved = any_of(~_path_value(rows, OLD + c).eqNullSafe(_path_value(rows, c)) for c in partitions)
+    twice = F.when((col(ACTION) == UPDATE) & moved, F.array(F.lit(True), F.lit(False))).otherwise(F.array(col(ACTION) == REMOVE))
+    spread = rows.withColumns({_MOVED: (col(ACTION) == UPDATE) & moved, _GONE: twice}) if partitions else rows.withColumn(_GONE, col(ACTION) == REMOVE)
+    if not partitions:
+        return spread.select(*_meta(col(ACTION) != INSERT), *map(_value, columns))
+    spread = spread.withColumn(_GONE, F.explode(_GONE))
+    stands = (col(ACTION) != INSERT) & (~col(_MOVED) | col(_GONE))
+    return spread.select(*_meta(stands), *(_old_value(c) if c in partitions else _value(c) for c in columns))
+
+
+def _path_value(rows: DataFrame, name: str) -> Column:
+    """The value as the partition path shows it: an empty text and NULL share one folder."""
+    return F.when(col(name) != "", col(name)) if isinstance(rows.schema[name].dataType, T.StringType) else col(name)
+
+
+def _value(name: str) -> Column:
+    return F.when(col(_GONE), F.lit(True)).alias(DELETED) if name == DELETED else col(name)
+
+
+def _old_value(name: str) -> Column:
+    """A delete goes to the partition where the row stands."""
+    return F.when(col(_GONE), col(OLD + name)).otherwise(col(name)).alias(name)
+
+
+def _meta(stands: Column) -> list[Column]:
+    """Hudi's five columns: set where a row stands, NULL where it is new. Of the commit time Hudi only asks whether it is there."""
+    known = {META[0]: F.lit("0" * 17), RECORD_KEY: col(RECORD_KEY), META[4]: col(FILE)}
+    return [F.when(stands, known.get(name, F.lit(None))).cast("string").alias(name) for name in META]

@@ -1,0 +1,192 @@
+"""What a Hudi table says of itself: its configuration, its schema and the completed instants of its timeline.
+
+Everything here is metadata read through Hudi's own classes; no Spark job runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pyspark.sql import SparkSession
+from pyspark.sql import types as T
+
+META = ("_hoodie_commit_time", "_hoodie_commit_seqno", "_hoodie_record_key", "_hoodie_partition_path", "_hoodie_file_name")
+"""The columns that Hudi itself puts before each row."""
+
+TOKEN = "_lakekit_token"
+OPTION = "lakekit.option."
+"""Prefix of the user's table properties in ``hoodie.properties``; lakekit hands them to every write."""
+COMMENT = "lakekit.comment"
+SERVICES = frozenset({"compact", "log_compact", "cluster"})
+"""Operations that move rows between files and change none."""
+
+
+@dataclass(frozen=True)
+class Instant:
+    """One completed change of a table. *version* is Hudi's instant, when the writer began; *completed* is when it was done."""
+
+    version: str
+    completed: str
+    action: str
+    java: Any
+
+    @property
+    def order(self) -> tuple[str, str]:
+        """What came later completed later, whenever it began."""
+        return (self.completed, self.version)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a commit wrote, from its metadata."""
+
+    token: str | None
+    operation: str
+    files_added: int
+    files_removed: int
+    bytes_added: int
+    inserted: int
+    updated: int
+    deleted: int
+
+
+class HudiTable:
+    """The metadata of a table at a path, as it was when this was made."""
+
+    def __init__(self, spark: SparkSession, path: str) -> None:
+        self.path = path
+        self._jvm: Any = spark._jvm
+        builder = self._jvm.org.apache.hudi.common.table.HoodieTableMetaClient.builder()
+        self.client: Any = builder.setConf(storage_conf(spark)).setBasePath(path).build()
+        self.config: Any = self.client.getTableConfig()
+
+    @cached_property
+    def properties(self) -> Mapping[str, str]:
+        """``hoodie.properties``."""
+        return {str(k): str(v) for k, v in self.config.getProps().items()}
+
+    @property
+    def name(self) -> str:
+        """The name that Hudi checks on every write."""
+        return self.properties["hoodie.table.name"]
+
+    @property
+    def merge_on_read(self) -> bool:
+        """Whether updates go to log files."""
+        return self.properties["hoodie.table.type"] == "MERGE_ON_READ"
+
+    @property
+    def record_key(self) -> tuple[str, ...]:
+        """The record key's columns."""
+        return _names(self.properties.get("hoodie.table.recordkey.fields"))
+
+    @property
+    def partition_columns(self) -> tuple[str, ...]:
+        """The columns of which the partition path is made; ``column:type`` of a custom key generator loses its type."""
+        return tuple(n.split(":")[0] for n in _names(self.properties.get("hoodie.table.partition.fields")))
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The user's write options, kept with the table."""
+        return {k.removeprefix(OPTION): v for k, v in self.properties.items() if k.startswith(OPTION)}
+
+    @property
+    def has_metadata_table(self) -> bool:
+        """Whether some writer has built Hudi's metadata table, which every writer must then keep up."""
+        return bool(self.properties.get("hoodie.table.metadata.partitions"))
+
+    @cached_property
+    def schema(self) -> T.StructType:
+        """The stored columns without Hudi's own five."""
+        resolver = self._jvm.org.apache.hudi.common.table.TableSchemaResolver(self.client)
+        avro = resolver.getTableAvroSchema(False)
+        return T.StructType.fromJson(json.loads(self._jvm.org.apache.hudi.AvroConversionUtils.convertAvroSchemaToStructType(avro).json()))
+
+    @cached_property
+    def instants(self) -> list[Instant]:
+        """The completed instants of the active timeline in the order in which they were done."""
+        return self._sorted(self.client.getActiveTimeline())
+
+    def _sorted(self, timeline: Any) -> list[Instant]:
+        done = timeline.getCommitsTimeline().filterCompletedInstants().getInstants()
+        found = (Instant(i.requestedTime(), i.getCompletionTime() or i.requestedTime(), i.getAction(), i) for i in done)
+        return sorted(found, key=lambda i: i.order)
+
+    @cached_property
+    def history(self) -> list[Instant]:
+        """The instants of the active and the archived timeline."""
+        archived = self._sorted(self.client.getArchivedTimeline())
+        known = {i.version for i in self.instants}
+        return [*(i for i in archived if i.version not in known), *self.instants]
+
+    @property
+    def version(self) -> str | None:
+        """The instant that was done last."""
+        return self.instants[-1].version if self.instants else None
+
+    def since(self, version: str | None) -> list[Instant]:
+        """What was done after a version was."""
+        base = next((i for i in self.instants if i.version == version), None)
+        return [i for i in self.instants if base is None or i.order > base.order]
+
+    def facts(self, instant: Instant) -> Facts | None:
+        """What an instant of the active timeline wrote."""
+        timeline = self.client.getActiveTimeline()
+        if not timeline.containsInstant(instant.version):
+            return None
+        metadata = self._jvm.org.apache.hudi.common.table.timeline.TimelineUtils.getCommitMetadata(instant.java, timeline)
+        return read_facts(json.loads(metadata.toJsonString()))
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """The zone in which the table's instants are written."""
+        if self.properties.get("hoodie.table.timeline.timezone", "LOCAL").upper() == "UTC":
+            return ZoneInfo("UTC")
+        return ZoneInfo(self._jvm.java.util.TimeZone.getDefault().getID())
+
+    def at(self, instant: str) -> datetime:
+        """An instant's text (``yyyyMMddHHmmssSSS``) as an aware time."""
+        padded = instant.ljust(17, "0")
+        return datetime.strptime(padded[:14] + padded[14:17] + "000", "%Y%m%d%H%M%S%f").replace(tzinfo=self.zone)
+
+
+def read_facts(metadata: Mapping[str, Any]) -> Facts:
+    """Read a commit's metadata.
+
+    >>> stat = {"path": "p=1/f-0_0-1-0_20240601.parquet", "numInserts": 2, "numUpdateWrites": 0, "numDeletes": 0, "fileSizeInBytes": 9}
+    >>> read_facts({"partitionToWriteStats": {"": [stat]}, "operationType": "BULK_INSERT", "extraMetadata": {}})
+    Facts(token=None, operation='bulk_insert', files_added=1, files_removed=0, bytes_added=9, inserted=2, updated=0, deleted=0)
+    """
+    stats = [s for found in (metadata.get("partitionToWriteStats") or {}).values() for s in found]
+    replaced = sum(len(ids) for ids in (metadata.get("partitionToReplaceFileIds") or {}).values())
+    rewritten = sum(bool(s.get("prevBaseFile")) and ".log." not in s["path"] for s in stats)
+
+    def total(name: str) -> int:
+        return sum(int(s.get(name) or 0) for s in stats)
+
+    return Facts(
+        token=(metadata.get("extraMetadata") or {}).get(TOKEN),
+        operation=str(metadata.get("operationType") or "unknown").lower(),
+        files_added=len(stats),
+        files_removed=replaced + rewritten,
+        bytes_added=total("fileSizeInBytes"),
+        inserted=total("numInserts"),
+        updated=total("numUpdateWrites"),
+        deleted=total("numDeletes"),
+    )
+
+
+def storage_conf(spark: SparkSession) -> Any:
+    """The session's Hadoop configuration as Hudi wants it."""
+    jvm: Any = spark._jvm
+    return jvm.org.apache.hudi.hadoop.fs.HadoopFSUtils.getStorageConf(spark._jsc.hadoopConfiguration())  # type: ignore[attr-defined]
+
+
+def _names(listed: str | None) -> tuple[str, ...]:
+    return tuple(n.strip() for n in (listed or "").split(",") if n.strip())
