@@ -12,7 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
-from lakekit.jars import Jar, repository, sha256
+from lakekit.jars import repository, sha256
+from lakekit.maven import Jar
 from lakekit.runtimes import RUNTIMES
 
 LOCK = Path(__file__).parents[1] / "src" / "lakekit" / "jars.lock"

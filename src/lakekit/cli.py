@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from lakekit import jars
+from lakekit import jars, maven
 from lakekit.errors import ConfigError, DataRejected, LakekitError
 from lakekit.runtimes import FORMATS, RUNTIMES, Runtime, installed_spark, local_runtime, wiring
 
@@ -143,7 +143,7 @@ def _coordinates(args: argparse.Namespace) -> tuple[str, ...]:
 def _list(args: argparse.Namespace) -> int:
     target = jars.folder(args.dest)
     for coordinate in _coordinates(args):
-        jar = jars.Jar.parse(coordinate)
+        jar = maven.Jar.parse(coordinate)
         state = "present" if jars.present(jar, target) else "absent"
         print(f"{coordinate}  {jars.locks()[coordinate].size / 1e6:.1f} MB  {state}")
     print(f"folder: {target}", file=sys.stderr)

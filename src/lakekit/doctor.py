@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from lakekit import knownbad
 from lakekit.errors import LakekitError
-from lakekit.runtimes import FORMATS, WIRING, Runtime, Wiring, installed_spark, platform, runtime_of, spark_line, wiring
+from lakekit.runtimes import FORMATS, WIRING, Runtime, Wiring, installed_spark, platform, runtime_of, wiring
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -67,7 +68,23 @@ def examine(spark: SparkSession, *formats: str) -> Report:
     asked = tuple(wiring(name).name for name in formats) or (runtime.tested if runtime is not None else FORMATS)
     states = tuple(_state(line, spark, runtime, line.name in asked) for line in WIRING)
     facts = (*_host_facts(), *_spark_facts(spark, jvm, runtime), *_catalog_facts(confs))
-    return Report(facts, states, tuple(_warnings(spark, jvm, confs, states, runtime)))
+    return Report(facts, states, tuple(knownbad.warnings(_scene(spark, jvm, runtime, confs, states))))
+
+
+def _scene(
+    spark: SparkSession, jvm: Any, runtime: Runtime | None, confs: Mapping[str, str], states: Sequence[FormatState]
+) -> knownbad.Scene:
+    return knownbad.Scene(
+        platform=platform(),
+        runtime=runtime,
+        spark=spark.version,
+        scala=".".join(_scala(jvm).split(".")[:2]),
+        java=_java(jvm, "version"),
+        pyspark=installed_spark(),
+        confs=confs,
+        jars={state.name: state.jar for state in states if state.jar is not None},
+        ansi=_ansi(spark),
+    )
 
 
 def doctor(formats: Sequence[str]) -> Report:
@@ -132,11 +149,10 @@ def _version(package: str) -> str:
 
 
 def _spark_facts(spark: SparkSession, jvm: Any, runtime: Runtime | None) -> Facts:
-    system = jvm.java.lang.System.getProperty
     return (
-        ("Java", f"{system('java.version')} ({system('java.home')})"),
+        ("Java", f"{_java(jvm, 'version')} ({_java(jvm, 'home')})"),
         ("Spark", f"{spark.version} ({spark.sparkContext.master})"),
-        ("Scala", str(jvm.scala.util.Properties.versionNumberString())),
+        ("Scala", _scala(jvm)),
         ("Hadoop", str(jvm.org.apache.hadoop.util.VersionInfo.getVersion())),
         ("table row", runtime.name if runtime is not None else "none: lakekit knows no runtime of this Spark here"),
         ("ANSI", "on" if _ansi(spark) else "off"),
@@ -156,92 +172,16 @@ def _place(found: Mapping[str, str], name: str) -> str:
     return f" ({place})" if place else ""
 
 
+def _java(jvm: Any, name: str) -> str:
+    return str(jvm.java.lang.System.getProperty(f"java.{name}"))
+
+
+def _scala(jvm: Any) -> str:
+    return str(jvm.scala.util.Properties.versionNumberString())
+
+
 def _ansi(spark: SparkSession) -> bool:
     return str(spark.conf.get("spark.sql.ansi.enabled")).lower() == "true"
-
-
-# --- combinations known to go wrong -----------------------------------------------------------------------------------------
-
-
-def _warnings(
-    spark: SparkSession, jvm: Any, confs: Mapping[str, str], states: Sequence[FormatState], runtime: Runtime | None
-) -> Iterator[str]:
-    found = {state.name: state for state in states if state.jar is not None}
-    extensions = [part.strip() for part in confs.get("spark.sql.extensions", "").split(",")]
-    yield from _version_warnings(spark, jvm, found, runtime)
-    yield from _order_warning(extensions)
-    for needs, says in PAIRS:
-        if all(need in found and wiring(need).extension in extensions for need in needs):
-            yield says
-    if "delta" in found and platform() != "local" and not any(key.startswith("spark.delta.logStore.s3") for key in confs):
-        yield (
-            "Delta on S3 lets writers of different clusters overwrite each other's commits. If more than one cluster writes a table, "
-            "set spark.delta.logStore.s3.impl=io.delta.storage.S3DynamoDBLogStore"
-        )
-    if not _ansi(spark):
-        yield "ANSI is off: in your own SQL an overflow or a bad cast is a silent NULL; lakekit's verbs mean the same either way"
-
-
-PAIRS = (
-    (
-        ("hudi",),
-        "With Hudi's extension loaded, SQL VERSION AS OF and TIMESTAMP AS OF fail for Iceberg and Delta. Use lakekit.Table(…).as_of(…)",
-    ),
-    (
-        ("hudi",),
-        "Hudi's own SQL MERGE updates rows that it should delete. Use lakekit.Table(…).upsert(…), which writes through Hudi's DataFrame "
-        "writer",
-    ),
-    (
-        ("hudi", "delta"),
-        "With Delta's catalog as spark_catalog, Hudi's ALTER TABLE … RENAME or CHANGE COLUMN is refused; ADD COLUMNS works",
-    ),
-)
-
-
-def _order_warning(extensions: Sequence[str]) -> Iterator[str]:
-    """Hudi's parser must come first and Iceberg's last, or CALL reaches the wrong one."""
-    ours = [line.extension for line in WIRING if line.extension in extensions]
-    present = [name for name in extensions if name in ours]
-    if present != ours:
-        yield f"spark.sql.extensions are out of order: CALL may reach the wrong format. Order them {','.join(ours)}"
-
-
-def _version_warnings(spark: SparkSession, jvm: Any, found: Mapping[str, FormatState], runtime: Runtime | None) -> Iterator[str]:
-    scala = ".".join(str(jvm.scala.util.Properties.versionNumberString()).split(".")[:2])
-    for state in found.values():
-        if mismatch := built_for_another(state.jar or "", spark_line(spark.version), scala):
-            yield f"{state.name}: {state.jar} was built for {mismatch}, this is Spark {spark.version} on Scala {scala}"
-        untested = runtime.formats[state.name].untested if runtime is not None and state.name in runtime.formats else None
-        if untested is not None:
-            yield f"{state.name} is not tested here: {untested}"
-    if (installed := installed_spark()) and spark_line(installed) != spark_line(spark.version):
-        yield f"pyspark is {installed} and the JVM runs Spark {spark.version}: SPARK_HOME points to another installation; unset it"
-    if runtime is not None:
-        yield from _runtime_warnings(str(jvm.java.lang.System.getProperty("java.version")), runtime)
-
-
-def _runtime_warnings(java: str, runtime: Runtime) -> Iterator[str]:
-    python = ".".join(map(str, sys.version_info[:2]))
-    if int(java.split(".")[0]) != runtime.java:
-        yield f"Java is {java}; {runtime.name} runs Java {runtime.java}, and so do lakekit's tests"
-    if python not in runtime.python:
-        yield f"Python is {python}; {runtime.name} runs Python {', '.join(runtime.python)}, and so do lakekit's tests"
-
-
-def built_for_another(jar: str, line: str, scala: str) -> str | None:
-    """The Spark line or Scala version that a jar's name says it was built for, when it is not this one.
-
-    >>> built_for_another("iceberg-spark-runtime-3.5_2.12-1.10.0.jar", "4.1", "2.13")
-    'Spark 3.5'
-    >>> built_for_another("delta-spark_2.12-3.3.2.jar", "3.5", "2.12") is None
-    True
-    """
-    built_line = re.search(r"spark(?:-runtime-|_)?(\d\.\d)(?=[_-])", jar)
-    built_scala = re.search(r"_(2\.1\d)-", jar)
-    if built_line and built_line.group(1) != line:
-        return f"Spark {built_line.group(1)}"
-    return f"Scala {built_scala.group(1)}" if built_scala and built_scala.group(1) != scala else None
 
 
 # --- printing ---------------------------------------------------------------------------------------------------------------

@@ -10,64 +10,24 @@ machines without a network; ``LAKEKIT_MAVEN_REPO`` is the repository's URL (``ht
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import http.client
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from lakekit.errors import JarError
+from lakekit.maven import Jar, download, public
 from lakekit.runtimes import MAVEN_CENTRAL
 
-CHUNK = 1 << 20
-ATTEMPTS = 3
-TIMEOUT_SECONDS = 60
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Jar:
-    """One jar in Maven's terms.
-
-    >>> Jar.parse("io.delta:delta-storage:3.3.2").path
-    'io/delta/delta-storage/3.3.2/delta-storage-3.3.2.jar'
-    """
-
-    group: str
-    artifact: str
-    version: str
-
-    @classmethod
-    def parse(cls, coordinate: str) -> Jar:
-        """Read ``group:artifact:version``; `JarError` for anything else."""
-        parts = coordinate.split(":")
-        if len(parts) != 3 or not all(parts):
-            raise JarError(f"{coordinate!r} is not a Maven coordinate. Write group:artifact:version.")
-        return cls(*parts)
-
-    @property
-    def coordinate(self) -> str:
-        return f"{self.group}:{self.artifact}:{self.version}"
-
-    @property
-    def file_name(self) -> str:
-        return f"{self.artifact}-{self.version}.jar"
-
-    @property
-    def path(self) -> str:
-        return f"{self.group.replace('.', '/')}/{self.artifact}/{self.version}/{self.file_name}"
 
 
 @dataclass(frozen=True)
@@ -156,9 +116,9 @@ def _fetch(jar: Jar, target: Path, repo: str, progress: Progress) -> None:
     """Fetch beside the target under a name of our own, verify, then rename: nobody ever sees half a jar."""
     partial = target / f".{jar.file_name}.{uuid.uuid4().hex}"
     started = time.monotonic()
-    progress(f"fetching {jar.coordinate} ({_lock(jar).size / 1e6:.0f} MB) from {_public(repo)}")
+    progress(f"fetching {jar.coordinate} ({_lock(jar).size / 1e6:.0f} MB) from {public(repo)}")
     try:
-        digest = _download(jar, repo, partial)
+        digest = download(jar, repo, partial)
         _check(jar, repo, digest, partial.stat().st_size)
         partial.replace(target / jar.file_name)
     except OSError as error:
@@ -174,78 +134,9 @@ def _check(jar: Jar, repo: str, digest: str, size: int) -> None:
     lock = _lock(jar)
     if digest != lock.sha256:
         raise JarError(
-            f"{jar.coordinate} from {_public(repo)} has SHA-256 {digest[:16]}… and {size} bytes; jars.lock says {lock.sha256[:16]}… and "
+            f"{jar.coordinate} from {public(repo)} has SHA-256 {digest[:16]}… and {size} bytes; jars.lock says {lock.sha256[:16]}… and "
             f"{lock.size}. The repository serves another file: fetch again, or name a faithful mirror in LAKEKIT_MAVEN_REPO."
         )
-
-
-def _download(jar: Jar, repo: str, partial: Path) -> str:
-    """Copy the jar to a file and return its SHA-256; a transient failure is tried again, with a pause."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return _copy(_request(f"{repo.rstrip('/')}/{jar.path}"), partial, _lock(jar).size)
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            if not _transient(error) or attempt == ATTEMPTS:
-                raise JarError(_why(jar, repo, error)) from error
-            time.sleep(attempt)
-    raise AssertionError("unreachable")
-
-
-def _copy(request: urllib.request.Request, partial: Path, size: int) -> str:
-    """Copy and digest; a body that ends early is a broken connection, not a wrong file."""
-    digest = hashlib.sha256()
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response, partial.open("wb") as out:
-        for chunk in _chunks(response.read):
-            digest.update(chunk)
-            out.write(chunk)
-        announced = response.headers.get("Content-Length")
-        if announced is not None and out.tell() < min(int(announced), size):
-            raise ConnectionError(f"the connection ended after {out.tell()} of {announced} bytes")
-    return digest.hexdigest()
-
-
-def _chunks(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    while chunk := read(CHUNK):
-        yield chunk
-
-
-def _request(url: str) -> urllib.request.Request:
-    """A request whose user and password, if the repository's URL holds them, travel in a header."""
-    parts = urlsplit(url)
-    request = urllib.request.Request(_public(url), headers={"User-Agent": "lakekit"})
-    if parts.username is not None:
-        token = base64.b64encode(f"{parts.username}:{parts.password or ''}".encode()).decode()
-        request.add_header("Authorization", f"Basic {token}")
-    return request
-
-
-def _public(url: str) -> str:
-    """The URL without user and password, fit for a message."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _transient(error: Exception) -> bool:
-    if isinstance(error, urllib.error.HTTPError):
-        return error.code >= 500 or error.code == 429
-    return not _absent(error)
-
-
-def _absent(error: Exception) -> bool:
-    """Whether the repository answered that it has no such file."""
-    if isinstance(error, urllib.error.HTTPError):
-        return error.code == 404
-    return isinstance(error, urllib.error.URLError) and isinstance(error.reason, FileNotFoundError)
-
-
-def _why(jar: Jar, repo: str, error: Exception) -> str:
-    if _absent(error):
-        return f"{jar.coordinate} is not in {_public(repo)}: no {jar.path} there. Name another repository in LAKEKIT_MAVEN_REPO or --repo."
-    reason = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
-    return (
-        f"{jar.coordinate}: the repository {_public(repo)} cannot be read ({reason}). Name a mirror in LAKEKIT_MAVEN_REPO or --repo; "
-        f"without a network, run `lakekit jars download --dest DIR` on another machine and set LAKEKIT_JARS_DIR to that folder."
-    )
 
 
 def _say(line: str) -> None:

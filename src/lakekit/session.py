@@ -14,7 +14,7 @@ from pyspark import SparkContext
 from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
-from lakekit import inspection, jars
+from lakekit import inspection, jars, maven
 from lakekit.errors import SessionError
 from lakekit.java import find_java, starting_home
 from lakekit.runtimes import FORMATS, WAREHOUSE, WIRING, Runtime, Wiring, local_runtime, platform, wiring
@@ -69,6 +69,7 @@ def session(
         return _build(formats, _warehouse(warehouse), settings, master, app_name, extras)
     spark = live or SparkSession.builder.appName(app_name).getOrCreate()
     inspection.require(spark, formats)
+    _require_extras(spark, extras)
     _refuse(_unsettable(spark, {**_places(spark, formats, warehouse), **settings}))
     for key, value in settings.items():
         if spark.conf.get(key, None) != value:
@@ -200,6 +201,20 @@ def _places(spark: SparkSession, formats: Sequence[str], warehouse: str | Path |
     lines = [line for line in WIRING if line.name in (formats or FORMATS)]
     held = {key for line in lines for key, value in line.local_catalog.items() if WAREHOUSE in value}
     return {key: _warehouse(warehouse) for key in held if spark.conf.get(key, None) is not None}
+
+
+def _require_extras(spark: SparkSession, extras: Sequence[str]) -> None:
+    """The jars of extra groups must be there already; what a platform brings of its own is not looked into."""
+    if not extras or platform() != "local":
+        return
+    held = spark.sparkContext.getConf().get("spark.jars") or ""
+    wanted = [maven.Jar.parse(coordinate) for coordinate in local_runtime(spark.version).coordinates([], extras)]
+    lacking = [jar.coordinate for jar in wanted if jar.file_name not in held]
+    if lacking:
+        raise SessionError(
+            f"the live Spark session was started without {', '.join(lacking)}, and a running JVM takes no new jars. "
+            f"Start a new Python process and name extras={list(extras)} in the first lakekit.session(...)."
+        )
 
 
 def _unsettable(spark: SparkSession, settings: Mapping[str, str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lakekit import cli, jars
+from lakekit import cli, jars, maven
 from lakekit.errors import ConfigError, JarError, SessionError, TieConflict
 from lakekit.runtimes import RUNTIMES, local_runtime
 
@@ -54,7 +54,7 @@ def test_a_group_may_stand_among_the_formats(capsys: pytest.CaptureFixture[str])
 
 def test_jars_download_from_a_mirror_into_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     (coordinate,) = local_runtime().coordinates([], ["jdbc"])
-    jar, body = jars.Jar.parse(coordinate), b"a small jar"
+    jar, body = maven.Jar.parse(coordinate), b"a small jar"
     monkeypatch.setattr(jars, "locks", lambda: {coordinate: jars.Lock(hashlib.sha256(body).hexdigest(), len(body))})
     held = tmp_path / "mirror" / jar.path
     held.parent.mkdir(parents=True)

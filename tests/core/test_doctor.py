@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
-from lakekit import doctor
+from lakekit import doctor, knownbad
 from lakekit.errors import ConfigError
-from lakekit.runtimes import WIRING, local_runtime
+from lakekit.runtimes import RUNTIMES, WIRING, local_runtime
 
 RUNTIME = local_runtime()
 
@@ -58,29 +60,53 @@ def test_an_unknown_format_is_refused(spark: SparkSession):
         doctor.examine(spark, "parquet")
 
 
-def test_extensions_out_of_order():
-    ours = [line.extension for line in WIRING]
-    assert list(doctor._order_warning(["other.Extension", *ours])) == []
-    assert list(doctor._order_warning([ours[2]])) == []
-    (warning,) = doctor._order_warning([ours[2], "other.Extension", ours[0]])
-    assert warning.endswith(f"Order them {ours[0]},{ours[2]}")
+# --- the rules, on scenes as values -----------------------------------------------------------------------------------------
+
+GOOD = knownbad.Scene(
+    platform="local",
+    runtime=RUNTIMES["local-4.1"],
+    spark="4.1.1",
+    scala="2.13",
+    java="17.0.15",
+    pyspark="4.1.1",
+    confs={"spark.sql.extensions": ",".join(line.extension for line in WIRING if line.name != "hudi")},
+    jars={"delta": "delta-spark_4.1_2.13-4.2.0.jar", "iceberg": "iceberg-spark-runtime-4.1_2.13-1.11.0.jar"},
+    ansi=True,
+)
+ALL = ",".join(line.extension for line in WIRING)
+BACKWARDS = ",".join(["other.Extension", *(line.extension for line in reversed(WIRING))])
+
+
+def test_a_good_scene_needs_no_warning():
+    assert list(knownbad.warnings(GOOD)) == []
 
 
 @pytest.mark.parametrize(
-    ("jar", "mismatch"),
+    ("change", "says"),
     [
-        ("iceberg-spark-runtime-3.5_2.12-1.10.0.jar", "Spark 3.5"),
-        ("hudi-spark3.5-bundle_2.12-1.0.2.jar", "Spark 3.5"),
-        ("delta-spark_2.12-3.3.2.jar", "Scala 2.12"),
-        ("delta-spark_4.1_2.13-4.2.0.jar", None),
-        ("iceberg-spark-runtime-4.1_2.13-1.11.0.jar", None),
-        ("delta-spark.jar", None),
+        ({"pyspark": "3.5.6"}, "pyspark is 3.5.6 and the JVM runs Spark 4.1.1: SPARK_HOME"),
+        ({"java": "21.0.1"}, "Java is 21.0.1; local-4.1 runs Java 17"),
+        ({"runtime": replace(RUNTIMES["local-4.1"], python=("2.7",))}, "local-4.1 runs Python 2.7"),
+        ({"ansi": False}, "ANSI is off"),
+        ({"platform": "emr"}, "Delta on S3 lets writers of different clusters"),
+        ({"confs": {"spark.sql.extensions": BACKWARDS}}, f"out of order: CALL may reach the wrong format. Order them {ALL}"),
+        ({"jars": {"iceberg": "iceberg-spark-runtime-3.5_2.12-1.10.0.jar"}}, "was built for Spark 3.5; this is Spark 4.1.1"),
+        ({"jars": {"delta": "delta-spark_2.12-3.3.2.jar"}}, "was built for Scala 2.12"),
+        ({"jars": {"hudi": "hudi.jar"}}, "hudi is not tested here: no Hudi bundle for Spark 4.1"),
+        ({"jars": {"hudi": "hudi.jar"}, "confs": {"spark.sql.extensions": ALL}}, "SQL VERSION AS OF and TIMESTAMP AS OF fail"),
+        ({"jars": {"hudi": "h.jar", "delta": "d.jar"}, "confs": {"spark.sql.extensions": ALL}}, "Hudi's ALTER TABLE"),
     ],
 )
-def test_a_jar_of_another_spark_is_seen_by_its_name(jar: str, mismatch: str | None):
-    assert doctor.built_for_another(jar, "4.1", "2.13") == mismatch
+def test_each_bad_combination_is_named(change: dict[str, Any], says: str):
+    said = list(knownbad.warnings(replace(GOOD, **change)))
+    assert any(says in warning for warning in said), said
 
 
-def test_a_python_or_java_other_than_the_tables_is_said():
-    said = list(doctor._runtime_warnings("21.0.1", RUNTIME))
-    assert said[0].startswith("Java is 21.0.1; ")
+def test_a_log_store_of_its_own_makes_delta_on_s3_safe():
+    store = {**GOOD.confs, "spark.delta.logStore.s3.impl": "io.delta.storage.S3DynamoDBLogStore"}
+    assert list(knownbad.warnings(replace(GOOD, platform="glue", confs=store))) == []
+
+
+@pytest.mark.parametrize("jar", ["delta-spark_4.1_2.13-4.2.0.jar", "iceberg-spark-runtime-4.1_2.13-1.11.0.jar", "delta-spark.jar"])
+def test_a_jar_of_this_spark_is_none_of_another(jar: str):
+    assert knownbad.built_for_another(jar, "4.1", "2.13") is None

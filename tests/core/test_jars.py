@@ -12,8 +12,9 @@ from threading import Thread
 
 import pytest
 
-from lakekit import jars
+from lakekit import jars, maven
 from lakekit.errors import JarError
+from lakekit.runtimes import MAVEN_CENTRAL
 
 GOOD, OTHER = "test.group:one:1.0", "test.group:two:2.0"
 BODIES = {GOOD: b"jar one " * 40_000, OTHER: b"jar two " * 10}
@@ -24,7 +25,7 @@ def locked(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, jars.Lock]:
     """A lock file of two small jars in place of the shipped one."""
     locks = {name: jars.Lock(hashlib.sha256(body).hexdigest(), len(body)) for name, body in BODIES.items()}
     monkeypatch.setattr(jars, "locks", lambda: locks)
-    monkeypatch.setattr(jars.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(maven.time, "sleep", lambda seconds: None)
     return locks
 
 
@@ -38,7 +39,7 @@ class Repository:
 
     def serve(self, coordinate: str, *answers: tuple[int, bytes] | tuple[int, bytes, int]) -> None:
         """Answer with each of (status, body[, announced length]) in turn, the last one for ever."""
-        self.answers["/" + jars.Jar.parse(coordinate).path] = [(*answer, None)[:3] for answer in answers]  # type: ignore[misc]
+        self.answers["/" + maven.Jar.parse(coordinate).path] = [(*answer, None)[:3] for answer in answers]  # type: ignore[misc]
 
     def next(self, path: str) -> tuple[int, bytes, int | None]:
         waiting = self.answers.get(path, [(404, b"", None)])
@@ -88,14 +89,14 @@ def test_fetched_once_then_taken_from_the_folder(tmp_path: Path, locked, reposit
 def test_a_file_repository_and_the_environment(tmp_path: Path, locked, monkeypatch: pytest.MonkeyPatch):
     mirror = tmp_path / "mirror"
     for coordinate, body in BODIES.items():
-        target = mirror / jars.Jar.parse(coordinate).path
+        target = mirror / maven.Jar.parse(coordinate).path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(body)
     monkeypatch.setenv("LAKEKIT_MAVEN_REPO", mirror.as_uri())
     monkeypatch.setenv("LAKEKIT_JARS_DIR", str(tmp_path / "jars"))
     jars.ensure([GOOD])
     assert names(tmp_path / "jars") == ["one-1.0.jar"]
-    (mirror / jars.Jar.parse(OTHER).path).unlink()
+    (mirror / maven.Jar.parse(OTHER).path).unlink()
     with pytest.raises(JarError, match=r"test\.group:two:2\.0 is not in file://.*LAKEKIT_MAVEN_REPO or --repo"):
         jars.ensure([OTHER])
 
@@ -181,5 +182,5 @@ def test_several_processes_may_fetch_at_once(tmp_path: Path, locked, repository:
 
 def test_a_real_jar_from_maven_central(tmp_path: Path):
     coordinate = min(jars.locks(), key=lambda name: jars.locks()[name].size)
-    (path,) = jars.ensure([coordinate], dest=tmp_path, repo=jars.MAVEN_CENTRAL, verify=True)
+    (path,) = jars.ensure([coordinate], dest=tmp_path, repo=MAVEN_CENTRAL, verify=True)
     assert jars.sha256(path) == jars.locks()[coordinate].sha256

@@ -121,6 +121,11 @@ def test_only_runtime_confs_are_set_on_a_live_session(spark: SparkSession):
     assert spark.conf.get("spark.sql.shuffle.partitions") == before, "a refused call changes nothing"
 
 
+def test_extra_jars_cannot_come_later(spark: SparkSession):
+    with pytest.raises(SessionError, match=r"started without org\.postgresql:postgresql:.*extras=\['jdbc'\] in the first"):
+        lk.session(extras=["jdbc"])
+
+
 def test_an_unknown_format_fails_before_anything_starts(spark: SparkSession):
     with pytest.raises(ConfigError, match=r"unknown table format 'icebreg'\. Formats: delta, hudi, iceberg"):
         lk.session("icebreg")
