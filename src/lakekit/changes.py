@@ -265,15 +265,19 @@ def digits_as_text(feed: ChangeFeed) -> Column | None:
     return any_of(F.coalesce(F.col(f"{SEQ}.{quoted(c)}").rlike(r"^\s*[0-9]+\s*$"), F.lit(False)) for c in texts) if texts else None
 
 
-def check_columns(feed: ChangeFeed, table: str, columns: Sequence[str]) -> ChangeFeed:
-    """The feed in the table's own spelling of its column names; ``SchemaConflict`` when it brings new columns."""
-    renamed = {name: find(columns, name) for name in feed.columns}
-    new = [name for name, hit in renamed.items() if hit is None]
+def check_columns(feed: ChangeFeed, table: str, columns: Sequence[str]) -> None:
+    """Raise ``SchemaConflict`` when the feed brings columns that the table lacks."""
+    new = [name for name in feed.columns if find(columns, name) is None]
     if new:
         raise SchemaConflict(
             f"{table} has no column {', '.join(new)}, which the feed brings. "
             "Allow it with evolve(feed, allow=['add']) or upsert(feed, evolve=['add']), or leave it out with except_columns."
         )
+
+
+def spelled_like(feed: ChangeFeed, columns: Sequence[str]) -> ChangeFeed:
+    """The feed in the table's own spelling of its column names."""
+    renamed = {name: find(columns, name) for name in feed.columns}
     spelled = {name: hit for name, hit in renamed.items() if hit is not None and hit != name}
     return _respelled(feed, spelled) if spelled else feed
 

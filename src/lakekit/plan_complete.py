@@ -39,7 +39,7 @@ def inserted_or_more(result: Outcome) -> int:
 
 def _state(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> cdc_plan.State:
     """What stands of the batch's keys: narrow columns of pruned files, kept because planning and writing both look."""
-    target, keys = request.target, list(batch.keys)
+    keys = list(batch.keys)
     stored = stored_rows(request, batch, pinned)
     rows = None
     if stored is not None:

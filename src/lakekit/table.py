@@ -12,8 +12,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit import journal, schema, upsert
-from lakekit.changes import HIDDEN, ChangeFeed
+from lakekit import journal, retention, schema, upsert
+from lakekit.changes import HIDDEN, ChangeFeed, check_columns, spelled_like
 from lakekit.columns import col, find, fit
 from lakekit.commit import Commit
 from lakekit.errors import ConfigError, SchemaConflict, TableNotFound
@@ -115,17 +115,27 @@ class Table:
     def append(self, df: DataFrame) -> Commit:
         """Add rows as they are, cast to the table's types where that loses nothing; keys are not looked at."""
         self._create_if_missing(df.schema)
-        return self._write("append", lambda view, token: self._adapter.append(self._fitted(df, view), view, token))
+        fitted = self._fitted(df, self._adapter.view())
+        if fitted.isEmpty():  # an empty commit would be a version in which nothing changed
+            return self._unchanged("append")
+        return self._write("append", lambda view, token: self._adapter.append(fitted, view, token))
 
     def overwrite(self, df: DataFrame, where: str | None = None) -> Commit:
         """Replace all rows, or those where the SQL condition holds; every new row must meet the condition."""
         self._create_if_missing(df.schema)
-        return self._write("overwrite", lambda view, token: self._adapter.overwrite(self._fitted(df, view), where, view, token))
+        fitted = self._fitted(df, self._adapter.view())
+        if where is not None:
+            message = F.lit(f"lakekit: a new row does not meet the condition {where}; it would stand outside what is overwritten")
+            fitted = fitted.where(F.when(F.expr(where), F.lit(True)).otherwise(F.raise_error(message).cast("boolean")))
+        return self._write("overwrite", lambda view, token: self._adapter.overwrite(fitted, where, view, token))
 
     def delete(self, where: str) -> Commit:
         """Delete the rows where the SQL condition holds. Not remembered: an older event may bring a key back."""
-        self._adapter.view()
-        return self._write("delete", lambda _, token: self._adapter.delete(where, token))
+        matching = self._adapter.read(self._adapter.view().version).where(where).count()
+        if not matching:
+            return self._unchanged("delete")
+        commit = self._write("delete", lambda _, token: self._adapter.delete(where, token))
+        return replace(commit, deleted=matching)
 
     def upsert(
         self,
@@ -148,12 +158,15 @@ class Table:
         target = Target(
             self._adapter, self._beside(journal.journal_name(self.name)), self._beside(quarantine or quarantine_name(self.name))
         )
+        if self.exists():
+            feed = spelled_like(feed, visible(self._adapter.view()))
         assumed = self._prepare(feed, evolve, dry_run)
         view = assumed or self._adapter.view()
         request = Request(target, feed, wanted(view.schema, feed), batch_id or uuid.uuid4().hex, dry_run, assumed)
+        before = None if tombstone_retention is None else retention.cutoff(request, tombstone_retention)
         commit = upsert.run(request)
-        if tombstone_retention is not None and not dry_run:
-            upsert.tidy(request, tombstone_retention)
+        if before is not None and not dry_run:
+            retention.tidy(request, before)
         return commit
 
     def evolve(self, feed_or_schema: ChangeFeed | DataFrame | T.StructType | str, allow: Sequence[str] = ("add",)) -> tuple[schema.Operation, ...]:
@@ -226,6 +239,7 @@ class Table:
         operations = [o for o in schema.diff(view.schema, feed.schema) if o.kind in evolve]
         memory = self._memory(view.schema, feed, operations)
         hidden = missing_fields(view.schema, memory)
+        check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
         if dry_run:
             shape = _applied(_with_memory(view.schema, memory), operations)
             return replace(view, schema=shape) if operations or hidden else None
@@ -256,6 +270,10 @@ class Table:
             raise SchemaConflict(f"{self.name} has no column {', '.join(new)}. Allow it with evolve(df, allow=['add']), or drop it from the frame.")
         return df.select(*(_fitted_column(df, f) for f in view.schema.fields))
 
+    def _unchanged(self, operation: str) -> Commit:
+        version = self._adapter.view().version
+        return Commit(operation, self.name, self._adapter.name, version_before=version, version=version)
+
     def _write(self, operation: str, act: Callable[[View, str], None]) -> Commit:
         started, token = time.monotonic(), uuid.uuid4().hex
         with self._adapter.guard():
@@ -268,8 +286,7 @@ class Table:
             self._adapter.name,
             read=landing.rows_added or 0 if operation == "append" else 0,
             applied=landing.rows_added or 0 if operation == "append" else 0,
-            inserted=landing.rows_added or 0 if operation != "delete" else 0,
-            deleted=landing.rows_removed or 0 if operation == "delete" else 0,
+            inserted=landing.rows_added or 0 if operation in ("append", "overwrite") else 0,
             version_before=view.version,
             version=landing.version,
             files_added=landing.files_added,

@@ -61,7 +61,8 @@ def run(request: Request) -> Commit:
 @contextmanager
 def evaluated(request: Request, view: View) -> Iterator[Batch]:
     """The feed's judged events, evaluated once and kept while the upsert lasts."""
-    feed = check_columns(request.feed, request.target.table.table, visible(view))
+    feed = request.feed
+    check_columns(feed, request.target.table.table, visible(view))
     types = {f.name: f.dataType for f in view.schema.fields}
     sequence = request.memory.sequence
     canonical = events(feed, types, sequence)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from py4j.protocol import Py4JError
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -121,25 +121,26 @@ class Delta(Adapter):
             self.spark.sql(f"{ddl} TBLPROPERTIES ({properties_ddl(properties)})")
 
     @contextmanager
-    def _marked(self, token: str, **more: str) -> Iterator[None]:
-        with confs(self.spark, {"spark.databricks.delta.commitInfo.userMetadata": f"lakekit-token={token}", **more}):
+    def _marked(self, token: str, session: SparkSession | None = None, **more: str) -> Iterator[None]:
+        with confs(session or self.spark, {"spark.databricks.delta.commitInfo.userMetadata": f"lakekit-token={token}", **more}):
             yield
 
     def apply(self, view: View, changes: ChangeSet, token: str) -> None:
         # The source is kept by lakekit already: Delta need not write it down once more before it reads it twice.
         kept = {"spark.databricks.delta.merge.materializeSource": "none"}
-        with translated(self.table, "applying the changes"), self._marked(token, **kept), named(changes.rows) as source:
-            changes.rows.sparkSession.sql(merge(self.target, source, changes))
+        session = changes.rows.sparkSession  # inside foreachBatch a session of its own, which alone knows the source
+        with translated(self.table, "applying the changes"), self._marked(token, session, **kept), named(changes.rows) as source:
+            session.sql(merge(self.target, source, changes))
 
     def append(self, rows: DataFrame, view: View, token: str) -> None:
-        with translated(self.table, "appending"), self._marked(token):
+        with translated(self.table, "appending"), self._marked(token, rows.sparkSession):
             rows.select(*map(col, view.columns)).write.format("delta").mode("append").save(self.path)
 
     def overwrite(self, rows: DataFrame, where: str | None, view: View, token: str) -> None:
         writer = rows.select(*map(col, view.columns)).write.format("delta").mode("overwrite")
         if where is not None:
             writer = writer.option("replaceWhere", where)
-        with translated(self.table, "overwriting"), self._marked(token):
+        with translated(self.table, "overwriting"), self._marked(token, rows.sparkSession):
             writer.save(self.path)
 
     def delete(self, where: str, token: str) -> None:

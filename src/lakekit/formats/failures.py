@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
-from lakekit.errors import CommitConflict, EngineError, LakekitError
+from lakekit.errors import CommitConflict, DataRejected, EngineError, LakekitError
 
 # Class names and error classes that mean "another writer committed first", as the engines spell them.
 _RACE = re.compile(
@@ -27,6 +27,9 @@ def translated(table: str, doing: str) -> Iterator[None]:
     except LakekitError:
         raise
     except (Py4JError, PySparkException) as error:
+        refused = re.search(r"lakekit: ([^\n]*)", str(error))  # raised by an expression of ours, which names no value
+        if refused:
+            raise DataRejected(f"{table}: {refused.group(1)}. Nothing was written.") from error
         if _RACE.search(f"{type(error).__name__}: {error}"):
             raise CommitConflict(f"{table}: another writer changed the table while {doing}. Run the same batch again.") from error
         raise EngineError(f"{table}: the engine failed while {doing} ({label(error)}). The cause is chained below.") from error

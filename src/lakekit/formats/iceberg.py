@@ -18,7 +18,7 @@ from lakekit.errors import ConfigError, TableNotFound
 from lakekit.formats.base import VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
 from lakekit.formats.failures import translated
 from lakekit.formats.session_catalog import is_path
-from lakekit.formats.sql import columns_ddl, confs, dotted, merge, named, nested_ddl, properties_ddl, text
+from lakekit.formats.sql import columns_ddl, confs, dotted, merge, named, nested_ddl, properties_ddl, replace_where, text
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 from lakekit.pruning import values_of
 
@@ -158,8 +158,9 @@ class Iceberg(Adapter):
             )
         # The literal bounds already name the touched files; Iceberg's own runtime filter would read the keys once more.
         group_filter = "spark.sql.optimizer.runtime.rowLevelOperationGroupFilter.enabled"
-        with named(changes.rows) as source, confs(self.spark, {group_filter: str(not self._bound_to_partitions(changes)).lower()}):
-            self.spark.sql(merge(self.full_name, source, changes))
+        session = changes.rows.sparkSession  # inside foreachBatch a session of its own, which alone knows the source
+        with named(changes.rows) as source, confs(session, {group_filter: str(not self._bound_to_partitions(changes)).lower()}):
+            session.sql(merge(self.full_name, source, changes))
 
     def _bound_to_partitions(self, changes: ChangeSet) -> bool:
         return any(values_of(changes.bounds, c) for c in changes.keys)
@@ -202,7 +203,12 @@ class Iceberg(Adapter):
 
     def overwrite(self, rows: DataFrame, where: str | None, view: View, token: str) -> None:
         with translated(self.table, "overwriting"):
-            rows.select(*map(col, view.columns)).writeTo(self.full_name).overwrite(F.expr(where or "true"))
+            rows = rows.select(*map(col, view.columns))
+            if where is None:
+                rows.writeTo(self.full_name).overwrite(F.lit(True))
+                return
+            with named(rows) as source:
+                rows.sparkSession.sql(replace_where(self.full_name, source, view.columns, where))
 
     def delete(self, where: str, token: str) -> None:
         with translated(self.table, "deleting"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from pyspark.sql import DataFrame, SparkSession
@@ -73,6 +73,17 @@ def named(rows: DataFrame) -> Iterator[str]:
         yield name
     finally:
         rows.sparkSession.catalog.dropTempView(name)
+
+
+def replace_where(target: str, source: str, columns: Sequence[str], where: str) -> str:
+    """Replace the rows that meet a condition, whatever files they lie in: a MERGE in which nothing matches."""
+    names = ", ".join(quoted(c) for c in columns)
+    values = ", ".join(f"s.{quoted(c)}" for c in columns)
+    never = f"CAST(t.{quoted(columns[0])} AS STRING) = s._lk_never"  # an equality, or the engine joins every row with every row
+    return (
+        f"MERGE INTO {target} t USING (SELECT *, CAST(NULL AS STRING) AS _lk_never FROM {source}) s ON {never} "
+        f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values}) WHEN NOT MATCHED BY SOURCE AND ({where}) THEN DELETE"
+    )
 
 
 def merge(target: str, source: str, changes: ChangeSet) -> str:
