@@ -51,6 +51,11 @@ class State:
     dead: DataFrame | None
     known: Known
 
+    def nothing_stands(self, batch: Batch) -> bool:
+        """Whether no winner can meet anything, so that the batch alone says what happens."""
+        literals = (self.known.truncated, self.known.forgotten, batch.truncated)
+        return self.rows is None and self.dead is None and not any(literals)
+
 
 def greatest_literal(*literals: str | None) -> str | None:
     """The greatest of some SQL literals, ``None`` counting as nothing."""
@@ -109,6 +114,12 @@ def rule(batch: Batch, decided: DataFrame, payload: DataFrame, ties: str) -> Dat
     row = F.struct(*(comparable(col(f"_lk_row_{c}"), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
     ruling = F.when(ours.eqNullSafe(row), SAME).when(ours > row, GREATER).otherwise(LESSER) if authored else F.lit(SAME)
     return equal.join(theirs, keys).select(*keys, CLASS, OP, SEQ, *authored, ruling.alias(RULING))
+
+
+def unmet(batch: Batch) -> dict[str, int]:
+    """What ``tally`` counts when nothing stands: every winner applies, an upsert as a new row, a delete as a tombstone."""
+    none = dict.fromkeys((STALE, DUPLICATE, EQUAL, BEYOND, "updated", "deleted", "unchanged", "older_maybe"), 0)
+    return {**none, APPLIED: batch.winners, "inserted": batch.winners - batch.deletes, "tombstones": batch.deletes}
 
 
 def tally(decided: DataFrame) -> DataFrame:

@@ -174,7 +174,7 @@ def events(feed: ChangeFeed, types: Mapping[str, T.DataType], sequence: T.Struct
     unfit = {**{n: bad for n, (_, bad) in fitted.items()}, **{c: bad for c, (_, bad) in ordered.items()}}
     reason = _reason(feed, _operation(feed), unfit, absent)
     extra = [F.array_compact(F.array(*_absent_names(feed, absent))).alias(ABSENT)] if feed.partial else []
-    raw = F.to_json(F.struct(*(col(c) for c in feed.df.columns if c not in RESERVED)), {"ignoreNullFields": "false"})
+    raw = F.to_json(F.struct(*(col(c) for c in feed.df.columns if c not in RESERVED)), {"ignoreNullFields": "false", "timeZone": "UTC"})
     if RAW in feed.df.columns:
         raw = F.coalesce(col(RAW), raw)
     return feed.df.select(

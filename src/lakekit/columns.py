@@ -13,7 +13,7 @@ from lakekit.errors import SchemaConflict
 
 _MICROS_PER_DAY = 86_400_000_000
 _ZONE = r"(Z|UTC|GMT|[+-]\d{1,2}(:?\d{2}){0,2}|\[[^\]]+\]|[ ][A-Za-z]+/[A-Za-z_/]+)\s*$"
-_CLOCK = r"[T ]\d{1,2}:"
+_CLOCK = "[T ][0-9]{1,2}:"  # no backslash: it stands in SQL text, whose escapes a conf can switch off
 
 
 def quoted(name: str) -> str:

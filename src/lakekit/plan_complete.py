@@ -54,7 +54,7 @@ def _settle(
     """Decide, count, and where an event has its row's sequence let the payloads tell a duplicate from a tie."""
     ties = request.feed.ties
     decided = cdc_plan.decide(batch, state, small=is_small(batch))
-    found = first_row(cdc_plan.tally(decided))
+    found = cdc_plan.unmet(batch) if state.nothing_stands(batch) else first_row(cdc_plan.tally(decided))
     if state.payload is None or not found[EQUAL] + found["older_maybe"]:
         return decided, cdc_plan.outcome(batch, found, None, ties), None
     rulings = stack.enter_context(kept(cdc_plan.rule(batch, decided, state.payload, ties)))

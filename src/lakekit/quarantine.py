@@ -37,7 +37,7 @@ def tie_reason(sequence_by: tuple[str, ...]) -> str:
 
 def tied(events: DataFrame, columns: list[str], reason: str) -> DataFrame:
     """Tied events as bad rows: their values as JSON."""
-    raw = F.to_json(F.struct(*map(col, columns), col(OP), col(SEQ)), {"ignoreNullFields": "false"})
+    raw = F.to_json(F.struct(*map(col, columns), col(OP), col(SEQ)), {"ignoreNullFields": "false", "timeZone": "UTC"})
     return events.select(F.lit(reason).alias(REASON), raw.alias(RAW))
 
 

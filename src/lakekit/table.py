@@ -16,7 +16,7 @@ from lakekit import journal, retention, schema, upsert
 from lakekit.changes import HIDDEN, ChangeFeed, check_columns, spelled_like
 from lakekit.columns import col, find, fit
 from lakekit.commit import Commit
-from lakekit.errors import ConfigError, SchemaConflict, TableNotFound
+from lakekit.errors import CommitConflict, ConfigError, EngineError, SchemaConflict, TableNotFound
 from lakekit.formats import ADAPTERS, Adapter, adapter_for
 from lakekit.formats.base import Spec, View
 from lakekit.memory import Memory, missing_fields, wanted
@@ -96,9 +96,12 @@ class Table:
             keys = feed_or_schema.keys
             hidden = wanted(columns, feed_or_schema).hidden
         stored = T.StructType([*columns.fields, *([T.StructField(HIDDEN, hidden)] if hidden else [])])
-        self._adapter.create(
-            Spec(stored, transforms, keys, merge_on_read, dict(properties or {}), comment)
-        )
+        spec = Spec(stored, transforms, keys, merge_on_read, dict(properties or {}), comment)
+        try:
+            self._adapter.create(spec)
+        except (CommitConflict, EngineError):
+            if not self._adapter.exists():  # two writers may both find it missing; one of them makes it
+                raise
 
     def df(self) -> DataFrame:
         """The table's rows now, without anything that lakekit keeps beside the user's columns."""

@@ -123,11 +123,7 @@ def _look_again(
 
 def _journal_alone(target: Target, pinned: Pinned, token: str, wrote: bool) -> bool:
     if pinned.journal is None:
-        # A journal that we made ourselves holds our commit only; one that a rival made holds his.
-        if not target.journal.exists():
-            return True
-        empty = View(None, target.journal.view().schema)
-        return target.journal.landing(empty, token, wrote=wrote).alone
+        return not target.journal.exists() or target.journal.view().empty
     return target.journal.landing(pinned.journal, token, wrote=wrote).alone
 
 
@@ -139,7 +135,9 @@ def _remember(request: Request, plan: Plan, pinned: Pinned, token: str) -> bool:
     fields = [f for f in pinned.table.schema.fields if f.name in feed.keys]
     schema = journal.journal_schema(fields, request.memory.sequence)
     if pinned.journal is None:
-        target.journal.create(Spec(schema, properties={}))
+        target.journal.create(Spec(schema))
+        made = target.journal.view()
+        pinned.journal = made if made.empty else None  # not empty: a rival was faster, which looking again will find
     stamp = journal.Stamp(request.batch_id, request.run_id, pinned.table.version)
     rows: list[DataFrame] = []
     if plan.tombstones is not None and plan.outcome.tombstones:

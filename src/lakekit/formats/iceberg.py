@@ -25,7 +25,7 @@ from lakekit.pruning import values_of
 _SPARK_CATALOG = "org.apache.iceberg.spark.SparkCatalog"
 _SESSION_CATALOG = "org.apache.iceberg.spark.SparkSessionCatalog"
 _MERGE_ON_READ = {f"write.{verb}.mode": "merge-on-read" for verb in ("delete", "update", "merge")}
-_BROADCAST_LIMIT = 1_000_000  # changed rows that an in-place rewrite may broadcast
+_PAYS_FROM = 3  # stored rows for each changed one from which rewriting whole partitions beats a MERGE (benchmarks/RESULTS.md)
 
 
 def _by_word(transform: Transform) -> str:
@@ -138,16 +138,18 @@ class Iceberg(Adapter):
         with translated(self.table, "applying the changes"):
             partitions = self._rewritable(view, changes)
             if view.empty:
-                self._load_first(changes)
+                self._load_first(view, changes)
             elif partitions is not None:
                 self._rewrite_in_place(view, changes, partitions)
             else:
                 self._merge(changes)
 
-    def _load_first(self, changes: ChangeSet) -> None:
+    def _load_first(self, view: View, changes: ChangeSet) -> None:
         # Not an append: a rival that loads the same empty table at once must be refused, and an append conflicts with nothing.
-        rows = changes.rows.where(col(ACTION) == INSERT).select(*map(col, changes.columns))
-        rows.writeTo(self.full_name).option("isolation-level", "serializable").overwrite(F.lit(True))
+        writer = changes.rows.where(col(ACTION) == INSERT).select(*map(col, changes.columns)).writeTo(self.full_name)
+        if view.version is not None:
+            writer = writer.option("validate-from-snapshot-id", view.version)
+        writer.option("isolation-level", "serializable").overwrite(F.lit(True))
 
     def _merge(self, changes: ChangeSet) -> None:
         isolation = self._load().properties().get("write.merge.isolation-level")
@@ -168,12 +170,24 @@ class Iceberg(Adapter):
     def _rewritable(self, view: View, changes: ChangeSet) -> dict[str, tuple[str, ...]] | None:
         """The partitions that hold every row of these keys, when rewriting them in place is safe and pays."""
         columns = view.partition_columns
-        if view.merge_on_read or not columns or changes.size > _BROADCAST_LIMIT or not changes.updates + changes.deletes:
+        if view.merge_on_read or not columns or not changes.updates + changes.deletes or changes.width > self._broadcast_limit():
             return None
         if self._load().spec().fields().size() != len(columns) or self._load().specs().size() > 1:
             return None
-        found = {c: values_of(changes.bounds, c) for c in columns}
-        return None if any(v is None for v in found.values()) else {c: v for c, v in found.items() if v}
+        found = {c: v for c in columns if (v := values_of(changes.bounds, c))}
+        if len(found) < len(columns) or self._stored_rows(view, found) < _PAYS_FROM * changes.size:
+            return None
+        return found
+
+    def _broadcast_limit(self) -> int:
+        """Bytes of changed rows that the driver can hold and hand out."""
+        return int(self.spark._jvm.java.lang.Runtime.getRuntime().maxMemory()) // 5
+
+    def _stored_rows(self, view: View, partitions: Mapping[str, tuple[str, ...]]) -> int:
+        """How many rows the partitions hold, from the manifests."""
+        scan = self.read(view.version).where(in_partitions(partitions))
+        rows = scan._jdf.queryExecution().optimizedPlan().collectLeaves().apply(0).stats().rowCount()
+        return int(str(rows.get())) if rows.isDefined() else 0
 
     def _rewrite_in_place(self, view: View, changes: ChangeSet, partitions: Mapping[str, tuple[str, ...]]) -> None:
         """Join the touched partitions of the pinned snapshot with the broadcast changes and overwrite them by filter.
@@ -181,7 +195,7 @@ class Iceberg(Adapter):
         A MERGE shuffles every touched row twice; this moves none. ``validate-from-snapshot-id`` with serializable isolation
         makes Iceberg refuse the commit when a rival wrote into these partitions since; without both his rows would be lost.
         """
-        touched = F.expr(" AND ".join(f"{quoted(c)} IN ({', '.join(v)})" for c, v in partitions.items()))
+        touched = in_partitions(partitions)
         stored = self.read(view.version).where(touched)
         moved = changes.rows.where(col(ACTION) != INSERT).select(
             *(col(k).alias(f"_lk_key_{i}") for i, k in enumerate(changes.keys)),
@@ -286,6 +300,11 @@ class Iceberg(Adapter):
     def drop(self) -> None:
         with translated(self.table, "dropping it"):
             self.spark.sql(f"DROP TABLE IF EXISTS {self.full_name} PURGE")
+
+
+def in_partitions(partitions: Mapping[str, tuple[str, ...]]) -> Column:
+    """The condition of lying in one of the partitions."""
+    return F.expr(" AND ".join(f"{quoted(c)} IN ({', '.join(v)})" for c, v in partitions.items()))
 
 
 def default_catalog(spark: Any) -> str:
