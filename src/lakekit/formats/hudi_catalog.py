@@ -21,8 +21,17 @@ def register(spark: SparkSession, name: str, path: str, schema: T.StructType, pa
     jvm: Any = spark._jvm
     session = spark._jsparkSession
     spark.sql(f"CREATE DATABASE IF NOT EXISTS {dotted('spark_catalog', catalog.name_parts(name)[0])}")
-    known = jvm.org.apache.spark.sql.catalyst.catalog.HoodieCatalogTable.apply(session, _described(spark, name, path, schema, partitions, comment))
+    described = _described(spark, name, path, schema, partitions, comment)
+    known = jvm.org.apache.spark.sql.catalyst.catalog.HoodieCatalogTable.apply(session, described)
     jvm.org.apache.spark.sql.hudi.command.CreateHoodieTableCommand.createTableInCatalog(session, known, True, jvm.scala.Option.empty())
+
+
+def forget(spark: SparkSession, name: str) -> None:
+    """Take a table out of the catalog and leave its files, so that it is registered anew in its present shape."""
+    database, table = catalog.name_parts(name)
+    jvm: Any = spark._jvm
+    identifier = jvm.org.apache.spark.sql.catalyst.TableIdentifier(table, jvm.scala.Option.apply(database))
+    spark._jsparkSession.sessionState().catalog().dropTable(identifier, True, False)
 
 
 def _described(spark: SparkSession, name: str, path: str, schema: T.StructType, partitions: tuple[str, ...], comment: str | None) -> Any:
@@ -59,4 +68,4 @@ def _described(spark: SparkSession, name: str, path: str, schema: T.StructType, 
 def _uri(spark: SparkSession, path: str) -> Any:
     jvm: Any = spark._jvm
     folder = jvm.org.apache.hadoop.fs.Path(path)
-    return folder.getFileSystem(spark._jsc.hadoopConfiguration()).makeQualified(folder).toUri()  # type: ignore[attr-defined]
+    return folder.getFileSystem(spark._jsc.hadoopConfiguration()).makeQualified(folder).toUri()

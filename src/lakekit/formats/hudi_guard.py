@@ -1,7 +1,7 @@
 """One lakekit writer at a time per Hudi table.
 
 Hudi's own conflict detection lets two writers insert one new key (two rows, seen in 3 of 3 tries), so planning and writing happen
-under one lock. On a local file system it is an operating-system lock on a file in ``.hoodie``, which dies with its process. On any
+under one lock. On a local file system it is an operating-system lock on a file in ``.hoodie``, which ends with its process. On any
 other it is the lock provider that the table's option or the session's conf ``hoodie.write.lock.provider`` names, for example
 ``org.apache.hudi.client.transaction.lock.StorageBasedLockProvider``; without one there is no lock, and one writer at a time is then
 the user's promise.
@@ -9,14 +9,13 @@ the user's promise.
 
 from __future__ import annotations
 
-import fcntl
 import random
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pyspark.sql import SparkSession
@@ -29,6 +28,8 @@ PROVIDER = "hoodie.write.lock.provider"
 TIMEOUT = "hoodie.write.lock.wait_time_ms"
 _DEFAULT_TIMEOUT_MS = 600_000
 _held = threading.local()
+_threads: dict[str, threading.Lock] = {}
+_threads_guard = threading.Lock()
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def held(spark: SparkSession, table: str, path: str, options: Mapping[str, str])
         yield
         return
     seconds = int(options.get(TIMEOUT, _DEFAULT_TIMEOUT_MS)) / 1000
-    lock = _file_lock(table, folder, seconds) if folder is not None else _provider_lock(spark, table, path, options, seconds)
+    lock = _file_lock(spark, table, folder, seconds) if folder is not None else _provider_lock(spark, table, path, options, seconds)
     with lock:
         mine.add(path)
         try:
@@ -61,22 +62,37 @@ def local_folder(path: str) -> Path | None:
 
 
 @contextmanager
-def _file_lock(table: str, folder: Path, seconds: float) -> Iterator[None]:
-    with (folder / ".hoodie" / ".lakekit.lock").open("a") as file:
-        deadline = time.monotonic() + seconds
-        while not _locked(file):
-            if time.monotonic() > deadline:
-                raise CommitConflict(f"{table}: another writer has held the table's lock for {seconds:.0f} s. Run the same batch again.")
-            time.sleep(random.uniform(0.02, 0.1))
-        yield  # closing the file frees the lock
+def _file_lock(spark: SparkSession, table: str, folder: Path, seconds: float) -> Iterator[None]:
+    """The JVM holds the lock, not Python: it lives exactly as long as the writes that it guards, also when Python is killed."""
+    deadline = time.monotonic() + seconds
+    (folder / ".hoodie").mkdir(parents=True, exist_ok=True)  # creating the table is guarded too
+    # An operating-system lock belongs to the process: its threads keep each other out by themselves.
+    with _in_process(table, str(folder), seconds), translated(table, "locking the table"):
+        file = _java(spark).java.io.RandomAccessFile(str(folder / ".hoodie" / ".lakekit.lock"), "rw")
+        try:
+            while file.getChannel().tryLock() is None:
+                if time.monotonic() > deadline:
+                    raise _busy(table, seconds)
+                time.sleep(random.uniform(0.02, 0.1))
+            yield
+        finally:
+            file.close()
 
 
-def _locked(file: IO[str]) -> bool:
+@contextmanager
+def _in_process(table: str, folder: str, seconds: float) -> Iterator[None]:
+    with _threads_guard:
+        lock = _threads.setdefault(folder, threading.Lock())
+    if not lock.acquire(timeout=seconds):
+        raise _busy(table, seconds)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        yield
+    finally:
+        lock.release()
+
+
+def _busy(table: str, seconds: float) -> CommitConflict:
+    return CommitConflict(f"{table}: another writer has held the table's lock for {seconds:.0f} s. Run the same batch again.")
 
 
 @contextmanager
@@ -85,33 +101,36 @@ def _provider_lock(spark: SparkSession, table: str, path: str, options: Mapping[
     if name is None:
         yield
         return
-    with translated(table, f"making the lock provider {name}"):
+    with translated(table, f"locking with {name}"):
         provider = _provider(spark, name, path, options)
-    try:
-        with translated(table, "waiting for the table's lock"):
-            won = provider.tryLock(int(seconds * 1000), spark._jvm.java.util.concurrent.TimeUnit.MILLISECONDS)  # type: ignore[union-attr]
-        if not won:
-            raise CommitConflict(f"{table}: another writer has held the table's lock for {seconds:.0f} s. Run the same batch again.")
         try:
-            yield
+            if not provider.tryLock(int(seconds * 1000), _java(spark).java.util.concurrent.TimeUnit.MILLISECONDS):
+                raise _busy(table, seconds)
+            try:
+                yield
+            finally:
+                provider.unlock()
         finally:
-            provider.unlock()
-    finally:
-        provider.close()
+            provider.close()
 
 
 def _provider(spark: SparkSession, name: str, path: str, options: Mapping[str, str]) -> Any:
     """Hudi's lock provider as its own writers make it."""
-    jvm: Any = spark._jvm
+    jvm = _java(spark)
     properties = jvm.org.apache.hudi.common.config.TypedProperties()
-    for key, value in {**options, "hoodie.base.path": path, "hoodie.write.lock.filesystem.path": options.get("hoodie.write.lock.filesystem.path", f"{path}/.hoodie/.locks")}.items():
+    for key, value in {"hoodie.write.lock.filesystem.path": f"{path}/.hoodie/lock", **options, "hoodie.base.path": path}.items():
         properties.setProperty(key, value)
     configuration = jvm.org.apache.hudi.common.config.LockConfiguration(properties)
     return jvm.org.apache.hudi.common.util.ReflectionUtils.loadClass(name, _objects(spark, configuration, storage_conf(spark)))
 
 
 def _objects(spark: SparkSession, *values: Any) -> Any:
-    array = spark.sparkContext._gateway.new_array(spark._jvm.java.lang.Object, len(values))  # type: ignore[union-attr]
+    gateway: Any = spark.sparkContext._gateway
+    array = gateway.new_array(_java(spark).java.lang.Object, len(values))
     for i, value in enumerate(values):
         array[i] = value
     return array
+
+
+def _java(spark: SparkSession) -> Any:
+    return spark._jvm

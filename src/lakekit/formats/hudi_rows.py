@@ -58,7 +58,8 @@ def _part(value: Column, data_type: T.DataType, name: str) -> Column:
         return F.unix_micros(value).cast("string")
     if isinstance(data_type, T.BinaryType):
         return F.hex(value)
-    raise UnsupportedOperation(f"column {name} of type {data_type.simpleString()} cannot be a key of a Hudi table. Instead: use columns of flat types.")
+    kind = data_type.simpleString()
+    raise UnsupportedOperation(f"column {name} of type {kind} cannot be a key of a Hudi table. Instead: use columns of flat types.")
 
 
 def _digits(value: Column, data_type: T.DecimalType) -> Column:
@@ -71,19 +72,13 @@ def _digits(value: Column, data_type: T.DecimalType) -> Column:
 
 def located(rows: DataFrame, columns: Sequence[str], partitions: Sequence[str]) -> DataFrame:
     """Decided rows as Hudi takes them; a row that moves to another partition becomes a delete there and an insert here."""
-    moved = any_of(~_path_value(rows, OLD + c).eqNullSafe(_path_value(rows, c)) for c in partitions)
-    twice = F.when((col(ACTION) == UPDATE) & moved, F.array(F.lit(True), F.lit(False))).otherwise(F.array(col(ACTION) == REMOVE))
-    spread = rows.withColumns({_MOVED: (col(ACTION) == UPDATE) & moved, _GONE: twice}) if partitions else rows.withColumn(_GONE, col(ACTION) == REMOVE)
     if not partitions:
-        return spread.select(*_meta(col(ACTION) != INSERT), *map(_value, columns))
-    spread = spread.withColumn(_GONE, F.explode(_GONE))
+        return rows.withColumn(_GONE, col(ACTION) == REMOVE).select(*_meta(col(ACTION) != INSERT), *map(_value, columns))
+    moved = (col(ACTION) == UPDATE) & any_of(~col(OLD + c).eqNullSafe(col(c)) for c in partitions)
+    sides = F.when(moved, F.array(F.lit(True), F.lit(False))).otherwise(F.array(col(ACTION) == REMOVE))
+    spread = rows.withColumns({_MOVED: moved, _GONE: F.explode(sides)})
     stands = (col(ACTION) != INSERT) & (~col(_MOVED) | col(_GONE))
     return spread.select(*_meta(stands), *(_old_value(c) if c in partitions else _value(c) for c in columns))
-
-
-def _path_value(rows: DataFrame, name: str) -> Column:
-    """The value as the partition path shows it: an empty text and NULL share one folder."""
-    return F.when(col(name) != "", col(name)) if isinstance(rows.schema[name].dataType, T.StringType) else col(name)
 
 
 def _value(name: str) -> Column:

@@ -61,8 +61,9 @@ class HudiTable:
 
     def __init__(self, spark: SparkSession, path: str) -> None:
         self.path = path
-        self._jvm: Any = spark._jvm
-        builder = self._jvm.org.apache.hudi.common.table.HoodieTableMetaClient.builder()
+        jvm: Any = spark._jvm
+        self._jvm = jvm
+        builder = jvm.org.apache.hudi.common.table.HoodieTableMetaClient.builder()
         self.client: Any = builder.setConf(storage_conf(spark)).setBasePath(path).build()
         self.config: Any = self.client.getTableConfig()
 
@@ -150,6 +151,10 @@ class HudiTable:
             return ZoneInfo("UTC")
         return ZoneInfo(self._jvm.java.util.TimeZone.getDefault().getID())
 
+    def set_zone(self) -> None:
+        """Make the JVM write instants in the table's zone: Hudi has one for all tables of a process."""
+        self._jvm.org.apache.hudi.common.table.timeline.HoodieInstantTimeGenerator.setCommitTimeZone(self.config.getTimelineTimezone())
+
     def at(self, instant: str) -> datetime:
         """An instant's text (``yyyyMMddHHmmssSSS``) as an aware time."""
         padded = instant.ljust(17, "0")
@@ -185,7 +190,7 @@ def read_facts(metadata: Mapping[str, Any]) -> Facts:
 def storage_conf(spark: SparkSession) -> Any:
     """The session's Hadoop configuration as Hudi wants it."""
     jvm: Any = spark._jvm
-    return jvm.org.apache.hudi.hadoop.fs.HadoopFSUtils.getStorageConf(spark._jsc.hadoopConfiguration())  # type: ignore[attr-defined]
+    return jvm.org.apache.hudi.hadoop.fs.HadoopFSUtils.getStorageConf(spark._jsc.hadoopConfiguration())
 
 
 def _names(listed: str | None) -> tuple[str, ...]:

@@ -1,0 +1,77 @@
+"""How lakekit asks Hudi's writer to write: the options, and the checks that the writer itself does not make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from lakekit.columns import any_of, col
+from lakekit.errors import DataRejected
+from lakekit.formats.hudi_table import TOKEN, HudiTable
+
+_RETAINED = 30  # commits whose files stay readable
+_DEFAULTS = {
+    # Rows come decided, one per key: Hudi has nothing to combine and nothing to order.
+    "hoodie.combine.before.upsert": "false",
+    "hoodie.combine.before.insert": "false",
+    "hoodie.write.record.merge.mode": "COMMIT_TIME_ORDERING",
+    "hoodie.datasource.write.payload.class": "org.apache.hudi.common.model.OverwriteWithLatestAvroPayload",
+    # A killed writer leaves an unfinished instant; the next one rolls it back before it writes.
+    "hoodie.clean.failed.writes.policy": "EAGER",
+    "hoodie.clean.commits.retained": str(_RETAINED),
+    "hoodie.clean.max.commits": "10",  # plan a cleaning every ten commits, not at each
+    # Archiving keeps more than cleaning retains, or the cleaner idles for ever.
+    "hoodie.keep.min.commits": str(_RETAINED + 10),
+    "hoodie.keep.max.commits": str(_RETAINED + 20),
+    # 60,000 by default: half a megabyte of bloom filter in the smallest file. The filter grows with the rows anyway.
+    "hoodie.index.bloom.num_entries": "1000",
+    # No web server per write: it answers what the driver knows anyway.
+    "hoodie.embed.timeline.server": "false",
+    "hoodie.write.markers.type": "DIRECT",
+}
+LOCATED = {"_hoodie.spark.sql.merge.into.prepped": "true"}
+"""The rows say where they stand (``hudi_rows``): no index is asked."""
+UNPADDED = {"hoodie.parquet.small.file.limit": "0"}
+"""New rows get files of their own: padding could put a row into the file group in which its key is being deleted."""
+
+_NO_PLACE = "lakekit: no partition path"
+_GREGORIAN = "DATE'1582-10-15'"
+
+
+def options(table: HudiTable, operation: str, token: str, more: Mapping[str, str]) -> dict[str, str]:
+    """The writer's options; the user's own, kept with the table, come before lakekit's choices."""
+    # Keeping a metadata table up costs more than the listings that it saves; but where one is, every writer must keep it up.
+    lean = {} if table.has_metadata_table else {"hoodie.metadata.enable": "false"}
+    fixed = {"hoodie.table.name": table.name, "hoodie.datasource.write.operation": operation, TOKEN: token}
+    return {**_DEFAULTS, **lean, **table.options, **fixed, **more}
+
+
+def placed(rows: DataFrame, partitions: Sequence[str]) -> DataFrame:
+    """The rows, failing at one whose partition value Hudi would read back as another."""
+    bad = {c: _unplaceable(col(c), rows.schema[c].dataType) for c in partitions}
+    checked = {c: F.when(test, F.raise_error(F.lit(_NO_PLACE))).otherwise(col(c)) for c, test in bad.items() if test is not None}
+    return rows.withColumns(checked) if checked else rows
+
+
+def _unplaceable(value: Column, data_type: T.DataType) -> Column | None:
+    if isinstance(data_type, T.StringType):
+        return any_of(value == text for text in ("", "__HIVE_DEFAULT_PARTITION__"))
+    return value < F.expr(_GREGORIAN) if isinstance(data_type, T.DateType) else None
+
+
+def save(rows: DataFrame, path: str, chosen: Mapping[str, str], table: str, partitions: Sequence[str]) -> None:
+    """Write; raises ``DataRejected`` for a partition value that has no place."""
+    try:
+        rows.write.format("hudi").options(**chosen).mode("append").save(path)
+    except (Py4JError, PySparkException) as error:
+        if _NO_PLACE in str(error):
+            raise DataRejected(
+                f"{table}: partition column {', '.join(partitions)} holds an empty text or a date before 1582-10-15, which Hudi would "
+                "read back as another value. Nothing was written. Replace it in the source, or partition by another column."
+            ) from error
+        raise
