@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -17,6 +17,11 @@ from lakekit.errors import ConfigError, SchemaConflict, SourceError
 Paths = str | Sequence[str]
 Declared = str | Sequence[str] | T.StructType
 """Declared columns: a DDL string, a type, or names alone (then every column is text)."""
+
+Parsed = tuple[Column, Column | None]
+"""A value, and when it makes its row bad (``None``: never)."""
+
+_VALUE, _JSON = "_lk_value_", "_lk_json"
 
 NO_NULL = "\u241elk-null"
 """Given to Spark as the spelling of NULL, so that only an empty field without quotes is NULL and ``""`` stays empty text."""
@@ -64,7 +69,7 @@ def as_text(schema: T.StructType) -> T.StructType:
     return T.StructType([T.StructField(f.name, T.StringType()) for f in schema.fields])
 
 
-def parsed(df: DataFrame, schema: T.StructType, matters: dict[str, Column] | None = None) -> DataFrame:
+def parsed(df: DataFrame, schema: T.StructType, matters: Mapping[str, Column] | None = None) -> DataFrame:
     """Cast the columns of *schema* where that loses nothing, else say in ``_lk_reason`` which column is not what it is declared.
 
     *matters* holds, for some columns, the condition under which their value counts at all. Other columns pass through, the order
@@ -72,23 +77,28 @@ def parsed(df: DataFrame, schema: T.StructType, matters: dict[str, Column] | Non
     Raises ``SourceError`` when a column is missing or can never be read as its declared type.
     """
     pairs = {f.name: _parse(df, f) for f in schema.fields}
-    counts = matters or {}
-    reasons = [
-        F.when(bad & counts.get(f.name, F.lit(True)), F.lit(f"column {f.name}: not a {f.dataType.simpleString()}"))
+    raw = [col(RAW)] if RAW in df.columns else []
+    # Values and the verdict on them in two steps, so that each value is computed once.
+    df = df.withColumns({_JSON: as_json(df), **{_VALUE + name: value for name, (value, _) in pairs.items()}})
+    reason = _reason(df, schema, pairs, matters or {})
+    columns = [_as_declared(name, schema) for name in df.columns if not name.startswith(_VALUE) and name not in (RAW, REASON, _JSON)]
+    return df.select(*columns, reason.alias(REASON), F.coalesce(*raw, F.when(reason.isNotNull(), col(_JSON))).alias(RAW))
+
+
+def _reason(df: DataFrame, schema: T.StructType, pairs: Mapping[str, Parsed], matters: Mapping[str, Column]) -> Column:
+    known = [col(REASON)] if REASON in df.columns else []
+    verdicts = [
+        F.when(bad & matters.get(f.name, F.lit(True)), F.lit(f"column {f.name}: not a {f.dataType.simpleString()}"))
         for f in schema.fields
         for bad in [pairs[f.name][1]]
         if bad is not None
     ]
-    known = [col(REASON)] if REASON in df.columns else []
-    reason = F.coalesce(*known, *reasons, F.lit(None).cast("string"))
-    raw = col(RAW) if RAW in df.columns else F.when(reason.isNotNull(), as_json(df))
-    columns = [_as_declared(name, schema, pairs) for name in df.columns if name not in (RAW, REASON)]
-    return df.select(*columns, reason.alias(REASON), raw.alias(RAW))
+    return F.coalesce(*known, *verdicts, F.lit(None).cast("string"))
 
 
-def _as_declared(name: str, schema: T.StructType, pairs: dict[str, tuple[Column, Column | None]]) -> Column:
+def _as_declared(name: str, schema: T.StructType) -> Column:
     spelled = find(schema.names, name)
-    return col(name) if spelled is None else pairs[spelled][0].alias(spelled)
+    return col(name) if spelled is None else col(_VALUE + spelled).alias(spelled)
 
 
 def as_json(df: DataFrame) -> Column:
@@ -96,13 +106,13 @@ def as_json(df: DataFrame) -> Column:
     return F.to_json(F.struct(*(col(c) for c in df.columns if not c.startswith("_lk_"))), {"ignoreNullFields": "false"})
 
 
-def _parse(df: DataFrame, field: T.StructField) -> tuple[Column, Column | None]:
+def _parse(df: DataFrame, field: T.StructField) -> Parsed:
     name = find(df.columns, field.name)
     if name is None:
         raise SourceError(f"the source has no column {field.name}, which is declared. It has: {', '.join(visible(df.columns))}.")
     source = df.schema[name].dataType
-    if isinstance(source, T.StringType) and isinstance(field.dataType, T.BinaryType):
-        return _hex(name)
+    if isinstance(source, T.StringType) and not isinstance(field.dataType, T.StringType):
+        return F.expr(_from_text(name, field)), col(name).isNotNull() & col(_VALUE + field.name).isNull()
     if isinstance(source, T.TimestampNTZType) and isinstance(field.dataType, T.TimestampType):
         return utc(name), None
     try:
@@ -112,9 +122,34 @@ def _parse(df: DataFrame, field: T.StructField) -> tuple[Column, Column | None]:
         raise SourceError(f"{say}. Declare the type that the source has, and let the table cast it.") from error
 
 
-def _hex(name: str) -> tuple[Column, Column]:
-    value = F.expr(f"try_to_binary({quoted(name)}, 'hex')")
-    return value, col(name).isNotNull() & value.isNull()
+_DAY = "[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"
+_CLOCK = "[T ][0-9]{1,2}:[0-9]{1,2}(:[0-9]{1,2}([.][0-9]{1,6}0*)?)?"
+_ZONE = " ?(Z|UTC|GMT|[+-][0-9]{1,2}(:?[0-9]{2})?)"
+
+
+def _from_text(name: str, field: T.StructField) -> str:
+    """Text as a value, in SQL; NULL where it is none, or where Spark's own cast would round, cut or read the session's zone."""
+    text, target = f"trim({quoted(name)})", field.dataType
+    cast = f"try_cast({text} AS {target.simpleString()})"
+    if isinstance(target, T.DecimalType):
+        return f"CASE WHEN {text} RLIKE '^[+-]?[0-9]*([.][0-9]{{0,{target.scale}}}0*)?$' THEN {cast} END"
+    if isinstance(target, T.DateType):
+        return f"CASE WHEN {text} RLIKE '^{_DAY}$' THEN {cast} END"
+    if isinstance(target, T.TimestampNTZType):
+        return f"CASE WHEN {text} RLIKE '^{_DAY}({_CLOCK})?$' THEN {cast} END"
+    if isinstance(target, T.TimestampType):
+        return (
+            f"CASE WHEN {text} RLIKE '^{_DAY}{_CLOCK}$' THEN try_cast(concat({text}, 'Z') AS timestamp)"
+            f" WHEN {text} RLIKE '^{_DAY}$' THEN try_cast(concat({text}, ' 00:00:00Z') AS timestamp)"
+            f" WHEN {text} RLIKE '^{_DAY}{_CLOCK}{_ZONE}$' THEN {cast} END"
+        )
+    if isinstance(target, T.BinaryType):
+        return f"try_to_binary({text}, 'hex')"
+    if isinstance(target, (T.NumericType, T.BooleanType)):
+        return cast
+    raise ConfigError(
+        f"column {field.name} is declared {target.simpleString()}, but comes as text. Declare it string, and parse it afterwards."
+    )
 
 
 def utc(name: str) -> Column:

@@ -18,6 +18,8 @@ from lakekit.sources.dms_csv import read_csv
 from lakekit.sources.dms_files import PHASE, Layout, kind_of, listing, read_parquet
 
 SEQUENCE, NAME, ROW = "dms_sequence", "dms_file", "dms_position"
+_HEADER = "AR_H_"
+"""What DMS can add to a row about its event starts so."""
 _COMMITTED = ("AR_H_COMMIT_TIMESTAMP", "AR_H_TIMESTAMP")
 
 
@@ -82,7 +84,8 @@ def dms(
     parquet = (format or kind_of(path, files)) == "parquet"
     df = read_parquet(spark, path, layout) if parquet else read_csv(spark, path, files, layout)
     df, sequence_by = _in_order(df, sequence_column, timestamp_column)
-    df, sequence_by = _without_before_images(df, named, before_prefix, sequence_by, timestamp_column)
+    time = find(df.columns, timestamp_column) if timestamp_column else None
+    df, sequence_by = _without_before_images(df, named, before_prefix, sequence_by, time)
     return changes(
         _tidy(df, sequence_by),
         keys=named,
@@ -134,7 +137,7 @@ def _timed(df: DataFrame, column: str) -> tuple[DataFrame, str]:
 
 
 def _without_before_images(
-    df: DataFrame, keys: Sequence[str], prefix: str, sequence_by: list[str], timestamp_column: str | None
+    df: DataFrame, keys: Sequence[str], prefix: str, sequence_by: list[str], time: str | None
 ) -> tuple[DataFrame, list[str]]:
     """Turn before images into key changes and drop them."""
     images = {name: find(df.columns, prefix + name) for name in common.visible(df.columns)} if prefix else {}
@@ -143,23 +146,27 @@ def _without_before_images(
     if not any(key in before for key in own):
         return df.drop(*before.values()), sequence_by
     deleted = {key: F.when(col(OP) == DELETE, F.coalesce(key, before[key])).otherwise(col(key)) for key in own if key in before}
-    statement, remember = _statement(df, sequence_by, timestamp_column)
+    incidental = [name for name in common.visible(df.columns) if name.upper().startswith(_HEADER) or name == time]
     df = keychange.split(
-        df.withColumns(deleted), keys=own, before=before, sequence_by=sequence_by, same_statement=statement, remember=remember
+        df.withColumns(deleted),
+        keys=own,
+        before=before,
+        sequence_by=sequence_by,
+        same_statement=_statement(df, sequence_by, time),
+        incidental=incidental,
     )
     return df, [*sequence_by, keychange.STEP]
 
 
-def _statement(df: DataFrame, sequence_by: Sequence[str], timestamp_column: str | None) -> tuple[keychange.SameStatement, list[str]]:
+def _statement(df: DataFrame, sequence_by: Sequence[str], time: str | None) -> keychange.SameStatement:
     """How to tell that two rows may be of one statement: their commit time, else the time that a change sequence starts with,
     else that they are neighbours in one file."""
-    named = (find(df.columns, name) for name in (timestamp_column, *_COMMITTED) if name)
-    time = next((name for name in named if name is not None), None)
-    if time is not None:
-        return lambda earlier: earlier[time].eqNullSafe(col(time)), [time]
+    known = time or next((name for name in (find(df.columns, wanted) for wanted in _COMMITTED) if name is not None), None)
+    if known is not None:
+        return lambda earlier: earlier[known].eqNullSafe(col(known))
     if SEQUENCE in sequence_by:
-        return lambda earlier: _hundredth(earlier[SEQUENCE]) == _hundredth(col(SEQUENCE)), []
-    return lambda earlier: (earlier[NAME] == col(NAME)) & (earlier[ROW] == col(ROW) - 1), []
+        return lambda earlier: _hundredth(earlier[SEQUENCE]) == _hundredth(col(SEQUENCE))
+    return lambda earlier: (earlier[NAME] == col(NAME)) & (earlier[ROW] == col(ROW) - 1)
 
 
 def _hundredth(sequence: Column) -> Column:

@@ -13,10 +13,10 @@ from lakekit.columns import all_of, col, find
 from lakekit.errors import ConfigError
 from lakekit.sources import common, delimited
 from lakekit.sources.common import Paths
-from lakekit.sources.delimited import COUNT, FIELDS, HEADER, POSITION, RECORD
+from lakekit.sources.delimited import COUNT, FIELDS, HEADER, POSITION, QUOTED, RECORD
 from lakekit.sources.dms_files import OPCODE, PHASE, Layout, full_load, matters, name_of, operation, phase
 
-_NAMED, _HAS_OP = "_lk_named", "_lk_has_op"
+_NAMED, _HAS_OP, _VALUES = "_lk_named", "_lk_has_op", "_lk_values"
 
 
 def read_csv(spark: SparkSession, path: Paths, files: Sequence[str], layout: Layout) -> DataFrame:
@@ -30,14 +30,13 @@ def read_csv(spark: SparkSession, path: Paths, files: Sequence[str], layout: Lay
     op = find(declared.names, layout.op_column) if layout.op_column else None
     op_at = declared.names.index(op) if op else 0
     schema = T.StructType([f for f in declared.fields if f.name != op])
-    df = _described(_records(spark, path, layout, schema.names), layout, schema.names)
-    values = {name: delimited.null_marked(_field(i + (i >= op_at), i, name), layout.dialect) for i, name in enumerate(schema.names)}
-    opcode = F.when(col(_HAS_OP), _field(op_at, op_at, layout.op_column or "")).cast("string")
-    df = df.withColumns({**values, OPCODE: F.upper(F.trim(opcode)), REASON: _misshapen(layout, schema.names, sparse=sparse)})
+    df = _laid_out(_described(_records(spark, path, layout, schema.names), layout, schema.names), schema.names, op_at, layout)
+    values = {name: delimited.null_marked(col(_VALUES)[i], layout.dialect, quoted=col(QUOTED)) for i, name in enumerate(schema.names)}
+    df = df.withColumns({**values, REASON: _misshapen(layout, schema.names, sparse=sparse)})
     df = df.withColumn(OP, operation(layout, bare=~col(_HAS_OP))).withColumnRenamed(RECORD, RAW)
     df = _unauthored(df, schema.names, layout, sparse=sparse)
     df = common.parsed(df, schema, matters(schema, layout))
-    return df.drop(OPCODE, HEADER, FIELDS, COUNT, _NAMED, _HAS_OP)
+    return df.drop(OPCODE, HEADER, FIELDS, COUNT, QUOTED, _VALUES, _NAMED, _HAS_OP)
 
 
 def _records(spark: SparkSession, path: Paths, layout: Layout, names: Sequence[str]) -> DataFrame:
@@ -62,11 +61,16 @@ def _described(df: DataFrame, layout: Layout, names: Sequence[str]) -> DataFrame
 
 
 def _has_header(layout: Layout, names: Sequence[str]) -> Column:
-    """Recognised by its names: every key is there, and nothing that is not declared."""
+    """Recognised by its names: every key is there, and the operation, or at least half of all names are declared.
+
+    A header with a column too many is a header all the same: taken for data, it would let values slip into other columns.
+    """
     if layout.header is not None or layout.columns is None:
         return F.lit(layout.header is not False)
     keys = all_of(F.array_contains(HEADER, key.lower()) for key in layout.keys)
-    return F.coalesce(keys & (F.size(_undeclared(layout, names)) == 0), F.lit(False))
+    op = F.array_contains(HEADER, (layout.op_column or "").lower())
+    known = F.size(_undeclared(layout, names)) * 2 <= F.size(HEADER)
+    return F.coalesce(keys & (op | known), F.lit(False))
 
 
 def _undeclared(layout: Layout, names: Sequence[str]) -> Column:
@@ -85,11 +89,23 @@ def _has_op(layout: Layout, width: int) -> Column:
     return F.when(col(_NAMED), F.array_contains(HEADER, layout.op_column.lower())).otherwise(by_place)
 
 
-def _field(with_op: int, without_op: int, name: str) -> Column:
-    """A field of the record: by its name where the file has a header, else by its place."""
-    by_place = F.when(col(_HAS_OP), col(FIELDS)[with_op]).otherwise(col(FIELDS)[without_op])
-    by_name = F.get(FIELDS, F.array_position(HEADER, name.lower()).cast("int") - 1)
-    return F.when(col(_NAMED), by_name).otherwise(by_place)
+def _laid_out(df: DataFrame, names: Sequence[str], op_at: int, layout: Layout) -> DataFrame:
+    """Add the fields of the declared columns in declared order (NULL-padded), and the operation.
+
+    By name where the file has a header, else by place; one array, so that a column is then a plain look-up.
+    """
+    by_name = F.array(*(_named(name) for name in names))
+    padded = F.concat(FIELDS, F.array_repeat(F.lit(None).cast("string"), len(names) + 1))
+    before, after = F.slice(padded, 1, op_at), F.slice(padded, op_at + 2, len(names) - op_at)
+    without_op = F.concat(before, after) if op_at else after
+    by_place = F.when(col(_HAS_OP), without_op).otherwise(F.slice(padded, 1, len(names)))
+    placed_op = F.when(col(_NAMED), _named(layout.op_column or "")).otherwise(F.get(FIELDS, op_at))
+    opcode = F.when(col(_HAS_OP), placed_op).cast("string")
+    return df.withColumns({_VALUES: F.when(col(_NAMED), by_name).otherwise(by_place), OPCODE: F.upper(F.trim(opcode))})
+
+
+def _named(name: str) -> Column:
+    return F.get(FIELDS, F.array_position(HEADER, name.lower()).cast("int") - 1)
 
 
 def _misshapen(layout: Layout, names: Sequence[str], *, sparse: bool) -> Column:
@@ -122,12 +138,18 @@ def _sampled_headers(spark: SparkSession, files: Sequence[str], layout: Layout) 
     named = [file for file in files if ".csv" in name_of(file).lower()]
     phases = ([f for f in named if full_load(name_of(f))], [f for f in named if not full_load(name_of(f))])
     sample = dict.fromkeys(file for files in phases if files for file in (files[0], files[-1]))
-    headers = [names for names in (delimited.header_of(spark, file, layout.dialect) for file in sample) if names]
-    lacking = [key for key in layout.keys if any(find(names, key) is None for names in headers)]
+    headers = {file: names for file in sample if (names := delimited.header_of(spark, file, layout.dialect))}
+    lacking = {name for file, names in headers.items() for name in _telling(file, layout) if find(names, name) is None}
     if layout.header is False or lacking or not headers:
-        said = f"the first line does not name the key {', '.join(lacking)}" if lacking else "there is no header to take them from"
+        said = f"the first line does not name {', '.join(sorted(lacking))}" if lacking else "there is no header to take them from"
         raise ConfigError(f"the columns are not declared and {said}. Declare them in file order: columns=[…] or a schema in DDL.")
-    return headers
+    return list(headers.values())
+
+
+def _telling(file: str, layout: Layout) -> list[str]:
+    """Names without which a first line is no header: the keys, and the operation of a file of changes unless a header is asserted."""
+    op = layout.op_column
+    return [*layout.keys, op] if op and layout.header is None and not full_load(name_of(file)) else [*layout.keys]
 
 
 def _union(headers: Sequence[Sequence[str]]) -> list[str]:

@@ -99,7 +99,7 @@ def _csv(reader: DataFrameReader, path: Paths, declared: T.StructType, dialect: 
         "enforceSchema": "false",
     }
     df = _permissive(reader.options(**options), "csv", path, common.as_text(declared))
-    texts = {name: null_marked(col(name), dialect) for name in declared.names}
+    texts = {name: null_marked(col(name), dialect, quoted=F.lit(True)) for name in declared.names}
     return _with_reason(df.withColumns(texts), "wrong number of fields, or a quote that is not closed")
 
 
@@ -135,7 +135,5 @@ def _permissive(reader: DataFrameReader, format: str, path: Paths, schema: T.Str
 
 
 def _with_reason(df: DataFrame, reason: str) -> DataFrame:
-    """A row that Spark could not parse is bad; its raw content is the text, or else its columns as JSON where a value is bad."""
-    why = F.when(col(_CORRUPT).isNotNull(), F.lit(reason))
-    raw = F.coalesce(col(_CORRUPT), common.as_json(df))
-    return df.withColumn(REASON, why).withColumn(RAW, raw).drop(_CORRUPT)
+    """A row that Spark could not parse is bad, and its text is its raw content."""
+    return df.withColumn(REASON, F.when(col(_CORRUPT).isNotNull(), F.lit(reason))).withColumnRenamed(_CORRUPT, RAW)
