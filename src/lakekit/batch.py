@@ -51,7 +51,11 @@ class Batch:
         if known is None:
             return 1
         spark = self.events.sparkSession
-        row = spark.range(1).select(F.expr(f"CASE WHEN {self.truncated} > {known} THEN 1 WHEN {self.truncated} = {known} THEN 0 ELSE -1 END")).first()
+        row = (
+            spark.range(1)
+            .select(F.expr(f"CASE WHEN {self.truncated} > {known} THEN 1 WHEN {self.truncated} = {known} THEN 0 ELSE -1 END"))
+            .first()
+        )
         return int(row[0]) if row else 1
 
     def of(self, *classes: str) -> DataFrame:
@@ -77,9 +81,7 @@ def _rows(checkpointed: DataFrame) -> Any:
     return checkpointed._jdf.queryExecution().logical().rdd()
 
 
-def evaluate(
-    judged: DataFrame, keys: Sequence[str], partition_keys: Sequence[str], sequence: T.StructType, digits: Column | None
-) -> Batch:
+def evaluate(judged: DataFrame, keys: Sequence[str], partition_keys: Sequence[str], sequence: T.StructType, digits: Column | None) -> Batch:
     """Run the one job over the source and read off the facts. *judged* must be kept."""
     types = {f.name: f.dataType for f in judged.schema.fields}
     live = col(CLASS).isin(WINNER, OLDER, REPEATED, TIED)
@@ -121,5 +123,5 @@ def _count_at(judged: DataFrame, truncated: str | None) -> int:
 def _width(kept_frame: DataFrame) -> int:
     """The kept frame's size in bytes, in memory and on disk, as Spark measured it."""
     wanted = _rows(kept_frame).id()
-    infos = kept_frame.sparkSession.sparkContext._jsc.sc().getRDDStorageInfo()  # type: ignore[union-attr]
+    infos = kept_frame.sparkSession.sparkContext._jsc.sc().getRDDStorageInfo()
     return sum(int(info.memSize() + info.diskSize()) for info in infos if info.id() == wanted)

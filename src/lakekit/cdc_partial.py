@@ -140,7 +140,9 @@ def state_columns(shape: Shape, stored: DataFrame, at: str) -> list[Column]:
     row = F.expr(at)
     columns = [row.alias(AT), floor.cast(shape.sequence).alias(FLOOR_WAS), was.alias(WAS)]
     for name in shape.table:
-        columns.append(col(name).alias(shape.stored(name)) if name in stored.columns else F.lit(None).cast(shape.types[name]).alias(shape.stored(name)))
+        columns.append(
+            col(name).alias(shape.stored(name)) if name in stored.columns else F.lit(None).cast(shape.types[name]).alias(shape.stored(name))
+        )
         columns.append(_stored_sequence(shape, name, row, COLUMNS in fields, name in stored.columns).alias(shape.was(name)))
     return columns
 
@@ -221,7 +223,19 @@ def settle(shape: Shape, met: DataFrame, *, carry: Sequence[str] = (), marked: b
     names = [(c, f"_lk_n{i}") for i, c in enumerate(shape.table)]
     values = [col(helper).alias(name) for name, helper in names]
     sequence = [col(ROW_SEQ).getField(f.name).alias(f.name) for f in shape.sequence.fields] if shape.in_row else []
-    carried = [AT, WAS, DEAD, FLOOR_NOW, FLOOR_WAS, "_lk_keep", ROW_SEQ, ACTION, *carry, *(shape.new(c) for c in shape.table), *(shape.was(c) for c in shape.table)]
+    carried = [
+        AT,
+        WAS,
+        DEAD,
+        FLOOR_NOW,
+        FLOOR_WAS,
+        "_lk_keep",
+        ROW_SEQ,
+        ACTION,
+        *carry,
+        *(shape.new(c) for c in shape.table),
+        *(shape.was(c) for c in shape.table),
+    ]
     return acted.select(*map(col, keys), *values, *sequence, _memory(shape).alias(HIDDEN), *map(col, carried), nulled.alias(NULLED))
 
 
@@ -273,9 +287,7 @@ def _action(shape: Shape) -> Column:
             ),
         ]
     )
-    return (
-        F.when(stands & ~follows, REMOVE).when(~stands & follows, INSERT).when(stands & follows & moved, UPDATE).otherwise(NOTHING)
-    )
+    return F.when(stands & ~follows, REMOVE).when(~stands & follows, INSERT).when(stands & follows & moved, UPDATE).otherwise(NOTHING)
 
 
 def _memory(shape: Shape) -> Column:

@@ -168,9 +168,7 @@ def _with_rulings(base: Outcome, ruled: dict[str, Any], ties: str) -> Outcome:
     if ties == "content":
         return base  # the verdicts were taken anew with the rulings
     tied, older_tied = ties_in(ruled, WINNER), ties_in(ruled, OLDER)
-    return replace(
-        base, duplicate=base.duplicate - tied, stale=base.stale - older_tied, quarantined=base.quarantined + tied + older_tied
-    )
+    return replace(base, duplicate=base.duplicate - tied, stale=base.stale - older_tied, quarantined=base.quarantined + tied + older_tied)
 
 
 def ties_in(ruled: dict[str, Any], *classes: str) -> int:

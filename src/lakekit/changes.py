@@ -190,7 +190,9 @@ def events(feed: ChangeFeed, types: Mapping[str, T.DataType], sequence: T.Struct
 def _operation(feed: ChangeFeed) -> Column:
     if OP in feed.df.columns:
         return F.coalesce(col(OP), F.lit("unknown"))
-    otherwise = F.lit(UPSERT) if feed.upsert_when is None else F.when(_condition(feed.upsert_when), F.lit(UPSERT)).otherwise(F.lit("unknown"))
+    otherwise = (
+        F.lit(UPSERT) if feed.upsert_when is None else F.when(_condition(feed.upsert_when), F.lit(UPSERT)).otherwise(F.lit("unknown"))
+    )
     for condition, op in ((feed.delete_when, DELETE), (feed.truncate_when, TRUNCATE)):
         if condition is not None:
             otherwise = F.when(_condition(condition), F.lit(op)).otherwise(otherwise)
@@ -242,7 +244,10 @@ def _reason(feed: ChangeFeed, op: Column, unfit: Mapping[str, Column | None], ab
     found = [
         F.when(~op.isin(UPSERT, DELETE, TRUNCATE, IGNORE), F.lit("unknown operation")),
         *(F.when(row & col(k).isNull(), F.lit(f"key column {k} is NULL")) for k in feed.keys),
-        F.when(op != IGNORE, F.when(all_of(col(c).isNull() for c in feed.sequence_by), F.lit(f"sequence {', '.join(feed.sequence_by)} is NULL"))),
+        F.when(
+            op != IGNORE,
+            F.when(all_of(col(c).isNull() for c in feed.sequence_by), F.lit(f"sequence {', '.join(feed.sequence_by)} is NULL")),
+        ),
         *(_misfit(feed, name, bad, op, absent) for name, bad in unfit.items() if bad is not None),
     ]
     return F.coalesce(*given, *found)
@@ -250,10 +255,7 @@ def _reason(feed: ChangeFeed, op: Column, unfit: Mapping[str, Column | None], ab
 
 def _misfit(feed: ChangeFeed, name: str, bad: Column, op: Column, absent: dict[str, Column]) -> Column:
     """A value that the table cannot hold. Payload only matters on an upsert, keys on a delete too, the sequence always."""
-    if name in feed.sequence_by:
-        matters = op != IGNORE
-    else:
-        matters = op.isin(UPSERT, DELETE) if name in feed.keys else op == UPSERT
+    matters = op != IGNORE if name in feed.sequence_by else op.isin(UPSERT, DELETE) if name in feed.keys else op == UPSERT
     if name in absent:
         matters = matters & ~absent[name]
     return F.when(matters & bad, F.lit(f"column {name}: a value that its type in the table cannot hold without loss"))

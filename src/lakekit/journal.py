@@ -56,7 +56,12 @@ class Stamp:
 
     def columns(self) -> list[Column]:
         """The stamp as journal columns."""
-        return [F.lit(self.batch).alias(BATCH), F.lit(self.run).alias(RUN), F.lit(self.base).cast("string").alias(BASE), F.current_timestamp().alias(RECORDED)]
+        return [
+            F.lit(self.batch).alias(BATCH),
+            F.lit(self.run).alias(RUN),
+            F.lit(self.base).cast("string").alias(BASE),
+            F.current_timestamp().alias(RECORDED),
+        ]
 
 
 def tombstones(decided: DataFrame, keys: Sequence[str], stamp: Stamp) -> DataFrame:

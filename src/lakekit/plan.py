@@ -68,4 +68,3 @@ def inside(batch: Batch) -> Outcome:
         ignored=counts[IGNORED],
         quarantined=counts[BAD] + counts[TIED],
     )
-

@@ -96,5 +96,3 @@ def with_truncations(result: Outcome, batch: Batch, known: Known, swept: int) ->
         swept=swept,
         truncated=standing > 0,
     )
-
-

@@ -65,7 +65,9 @@ def measures(keys: Sequence[str], partition_keys: Sequence[str], types: Mapping[
     return found
 
 
-def bounds(measured: Mapping[str, Any], keys: Sequence[str], partition_keys: Sequence[str], types: Mapping[str, T.DataType]) -> tuple[Bound, ...]:
+def bounds(
+    measured: Mapping[str, Any], keys: Sequence[str], partition_keys: Sequence[str], types: Mapping[str, T.DataType]
+) -> tuple[Bound, ...]:
     """Read the bounds out of one row of ``measures``."""
     found: list[Bound] = []
     for i, key in enumerate(keys):

@@ -23,7 +23,9 @@ def cutoff(request: Request, retention: str) -> str:
     """The instant before which tombstones are dropped, as SQL; raises ``ConfigError`` for text that is no interval."""
     spark = request.target.table.spark
     try:
-        row = spark.sql("SELECT unix_micros(current_timestamp() - CAST(:retention AS INTERVAL)) AS at", args={"retention": retention}).first()
+        row = spark.sql(
+            "SELECT unix_micros(current_timestamp() - CAST(:retention AS INTERVAL)) AS at", args={"retention": retention}
+        ).first()
     except PySparkException as error:
         raise ConfigError(f"tombstone_retention {retention!r} is no interval. Write it like '30 days'.") from error
     if row is None or row["at"] is None:

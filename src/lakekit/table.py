@@ -91,7 +91,8 @@ class Table:
         columns = _schema_of(feed_or_schema)
         transforms = parse(partition_by)
         _check_transforms(self.name, columns, transforms)
-        hidden, keys = None, ()
+        hidden: T.StructType | None = None
+        keys: tuple[str, ...] = ()
         if isinstance(feed_or_schema, ChangeFeed):
             keys = feed_or_schema.keys
             hidden = wanted(columns, feed_or_schema).hidden
@@ -172,7 +173,9 @@ class Table:
             retention.tidy(request, before)
         return commit
 
-    def evolve(self, feed_or_schema: ChangeFeed | DataFrame | T.StructType | str, allow: Sequence[str] = ("add",)) -> tuple[schema.Operation, ...]:
+    def evolve(
+        self, feed_or_schema: ChangeFeed | DataFrame | T.StructType | str, allow: Sequence[str] = ("add",)
+    ) -> tuple[schema.Operation, ...]:
         """Change the table's schema so that the incoming columns fit; returns the operations carried out.
 
         Raises ``SchemaConflict`` for an operation that ``allow`` does not name, ``UnsupportedOperation`` for one the format lacks.
@@ -216,7 +219,11 @@ class Table:
         instant = self.spark.createDataFrame([(version_or_timestamp,)], "at string")
         at = fit("at", T.StringType(), T.TimestampType())[0]
         known = self._adapter.versions().crossJoin(instant.select(at.alias("_lk_instant")))
-        row = known.where("committed_at <= _lk_instant").orderBy(F.desc("committed_at"), F.desc(F.length("version")), F.desc("version")).first()
+        row = (
+            known.where("committed_at <= _lk_instant")
+            .orderBy(F.desc("committed_at"), F.desc(F.length("version")), F.desc("version"))
+            .first()
+        )
         if row is None:
             raise TableNotFound(f"{self.name}: no version is as old as {version_or_timestamp}. See versions().")
         return str(row["version"])
@@ -270,7 +277,9 @@ class Table:
         names = visible(view)
         new = [c for c in df.columns if find(names, c) is None]
         if new:
-            raise SchemaConflict(f"{self.name} has no column {', '.join(new)}. Allow it with evolve(df, allow=['add']), or drop it from the frame.")
+            raise SchemaConflict(
+                f"{self.name} has no column {', '.join(new)}. Allow it with evolve(df, allow=['add']), or drop it from the frame."
+            )
         return df.select(*(_fitted_column(df, f) for f in view.schema.fields))
 
     def _unchanged(self, operation: str) -> Commit:
@@ -343,6 +352,7 @@ def _fitted_column(df: DataFrame, field: T.StructField) -> F.Column:  # type: ig
         return F.lit(None).cast(field.dataType).alias(field.name)
     value, bad = fit(name, df.schema[name].dataType, field.dataType)
     if bad is not None:
-        value = F.when(bad, F.raise_error(F.lit(f"lakekit: column {name} holds a value that its type in the table cannot hold"))).otherwise(value)
+        value = F.when(bad, F.raise_error(F.lit(f"lakekit: column {name} holds a value that its type in the table cannot hold"))).otherwise(
+            value
+        )
     return value.alias(field.name)
-

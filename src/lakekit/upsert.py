@@ -224,9 +224,7 @@ def _filled(view: View, name: str) -> Column:
     return F.lit(None).cast(view.schema[name].dataType)
 
 
-def _commit(
-    request: Request, batch: Batch, first: View, history: list[tuple[Outcome, Landing]], attempts: int, seconds: float
-) -> Commit:
+def _commit(request: Request, batch: Batch, first: View, history: list[tuple[Outcome, Landing]], attempts: int, seconds: float) -> Commit:
     """Fold all attempts into one fact sheet: rows and files add up, events count as the last look at them says."""
     outcome, landing = history[0][0], history[-1][1]
     for later, _ in history[1:]:
@@ -234,7 +232,7 @@ def _commit(
         outcome = replace(
             outcome,
             stale=stale,
-            applied=max(0, outcome.applied - (stale - outcome.stale)) ,
+            applied=max(0, outcome.applied - (stale - outcome.stale)),
             inserted=outcome.inserted + later.inserted,
             updated=outcome.updated + later.updated,
             deleted=outcome.deleted + later.deleted,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from py4j.protocol import Py4JError
 from pyspark.sql import DataFrame, SparkSession
@@ -22,7 +22,8 @@ from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transfor
 
 _DELETION_VECTORS = "delta.enableDeletionVectors"
 _NO_TRANSFORM = unsupported(
-    "Delta partitions by stored columns only", instead="add the value as a column in the source and partition by that, or use liquid clustering"
+    "Delta partitions by stored columns only",
+    instead="add the value as a column in the source and partition by that, or use liquid clustering",
 )
 
 
@@ -30,7 +31,7 @@ class Delta(Adapter):
     """A Delta table."""
 
     name = "delta"
-    partitioning: Mapping[type[Transform], Callable[..., str] | Unsupported] = {
+    partitioning: ClassVar[Mapping[type[Transform], Callable[..., str] | Unsupported]] = {
         Identity: lambda t: quoted(t.column),
         Years: _NO_TRANSFORM,
         Months: _NO_TRANSFORM,
@@ -39,12 +40,14 @@ class Delta(Adapter):
         Bucket: _NO_TRANSFORM,
         Truncate: _NO_TRANSFORM,
     }
-    alterations = {
+    alterations: ClassVar[Mapping[str, bool | Unsupported]] = {
         "add": True,
-        "widen": unsupported("Delta 3.3 on Spark 3.5 refuses to change a column's type", instead="cast in the source, or rewrite the table"),
+        "widen": unsupported(
+            "Delta 3.3 on Spark 3.5 refuses to change a column's type", instead="cast in the source, or rewrite the table"
+        ),
     }
-    modes = {"copy-on-write": "copy-on-write", "merge-on-read": "deletion vectors"}
-    verbs = {
+    modes: ClassVar[Mapping[str, str]] = {"copy-on-write": "copy-on-write", "merge-on-read": "deletion vectors"}
+    verbs: ClassVar[Mapping[str, bool | Unsupported]] = {
         "create": True, "append": True, "overwrite": True, "delete": True, "upsert": True, "upsert (partial)": True, "evolve (add)": True,
         "evolve (widen)": alterations["widen"], "as_of": True, "versions": True, "rollback": True, "drop": True, "paths as names": True,
     }  # fmt: skip
@@ -162,7 +165,7 @@ class Delta(Adapter):
         """The actions of one commit, read from its file without a Spark job."""
         log = self._log()
         file = self.spark._jvm.org.apache.hadoop.fs.Path(f"{self.path}/_delta_log/{version:020d}.json")  # type: ignore[union-attr]
-        lines = log.store().read(file, self.spark._jsc.hadoopConfiguration()).mkString("\n")  # type: ignore[attr-defined]
+        lines = log.store().read(file, self.spark._jsc.hadoopConfiguration()).mkString("\n")
         return [json.loads(line) for line in lines.splitlines() if line]
 
     def landing(self, view: View, token: str, *, wrote: bool) -> Landing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -41,7 +41,7 @@ class Iceberg(Adapter):
     """An Iceberg table; two-part names live in the session's Iceberg catalog."""
 
     name = "iceberg"
-    partitioning: Mapping[type[Transform], Callable[..., str] | Unsupported] = {
+    partitioning: ClassVar[Mapping[type[Transform], Callable[..., str] | Unsupported]] = {
         Identity: lambda t: quoted(t.column),
         Years: _by_word,
         Months: _by_word,
@@ -50,9 +50,9 @@ class Iceberg(Adapter):
         Bucket: _by_number,
         Truncate: _by_number,
     }
-    alterations = {"add": True, "widen": True}
-    modes = {"copy-on-write": "copy-on-write", "merge-on-read": "merge-on-read"}
-    verbs = {
+    alterations: ClassVar[Mapping[str, bool | Unsupported]] = {"add": True, "widen": True}
+    modes: ClassVar[Mapping[str, str]] = {"copy-on-write": "copy-on-write", "merge-on-read": "merge-on-read"}
+    verbs: ClassVar[Mapping[str, bool | Unsupported]] = {
         "create": True, "append": True, "overwrite": True, "delete": True, "upsert": True, "upsert (partial)": True, "evolve (add)": True,
         "evolve (widen)": True, "as_of": True, "versions": True, "rollback": True, "drop": True,
         "paths as names": unsupported("Iceberg tables live in a catalog", instead="name the table catalog.namespace.table"),
@@ -78,12 +78,15 @@ class Iceberg(Adapter):
         return self._load_or_none() is not None
 
     def _load_or_none(self) -> Any | None:
-        jvm = self.spark._jvm
+        jvm: Any = self.spark._jvm
         try:
             loaded = jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(self.spark._jsparkSession, self.full_name)
             loaded.refresh()  # the catalog caches tables; another process may have committed since
         except (Py4JError, PySparkException) as error:
-            if any(word in str(error) for word in ("NoSuchTable", "NoSuchNamespace", "NoSuchDatabase", "cannot be found", "NOT_FOUND", "NotFound")):
+            if any(
+                word in str(error)
+                for word in ("NoSuchTable", "NoSuchNamespace", "NoSuchDatabase", "cannot be found", "NOT_FOUND", "NotFound")
+            ):
                 return None
             if "ClassCastException" in str(error) or "NoSuchIcebergTable" in str(error) or "not an Iceberg table" in str(error):
                 return None
@@ -181,7 +184,8 @@ class Iceberg(Adapter):
 
     def _broadcast_limit(self) -> int:
         """Bytes of changed rows that the driver can hold and hand out."""
-        return int(self.spark._jvm.java.lang.Runtime.getRuntime().maxMemory()) // 5
+        jvm: Any = self.spark._jvm
+        return int(jvm.java.lang.Runtime.getRuntime().maxMemory()) // 5
 
     def _stored_rows(self, view: View, partitions: Mapping[str, tuple[str, ...]]) -> int:
         """How many rows the partitions hold, from the manifests."""
@@ -204,7 +208,9 @@ class Iceberg(Adapter):
         )
         on = all_of(stored[quoted(k)] == moved[f"_lk_key_{i}"] for i, k in enumerate(changes.keys))
         joined = stored.join(F.broadcast(moved), on, "left").where(~col(ACTION).eqNullSafe(REMOVE))
-        kept = joined.select(*(F.when(col(ACTION).isNull(), col(c)).otherwise(col(f"_lk_new_{i}")).alias(c) for i, c in enumerate(changes.columns)))
+        kept = joined.select(
+            *(F.when(col(ACTION).isNull(), col(c)).otherwise(col(f"_lk_new_{i}")).alias(c) for i, c in enumerate(changes.columns))
+        )
         rows = kept
         if changes.inserts:
             rows = kept.unionByName(changes.rows.where(col(ACTION) == INSERT).select(*map(col, changes.columns)))
@@ -311,10 +317,16 @@ def default_catalog(spark: Any) -> str:
     """The session's Iceberg catalog: the default catalog where it is one, else the only one there, else ``lake``."""
     confs_ = {row[0]: row[1] for row in spark.sparkContext.getConf().getAll()}
     confs_.update(spark.conf.getAll if isinstance(getattr(spark.conf, "getAll", None), dict) else {})
-    found = sorted(k.split(".")[3] for k, v in confs_.items() if k.startswith("spark.sql.catalog.") and k.count(".") == 3 and v in (_SPARK_CATALOG, _SESSION_CATALOG))
+    found = sorted(
+        k.split(".")[3]
+        for k, v in confs_.items()
+        if k.startswith("spark.sql.catalog.") and k.count(".") == 3 and v in (_SPARK_CATALOG, _SESSION_CATALOG)
+    )
     preferred = confs_.get("spark.sql.defaultCatalog")
     if preferred in found:
         return str(preferred)
     if not found:
-        raise ConfigError("the session has no Iceberg catalog. Build it with lk.session('iceberg') or set spark.sql.catalog.lake=" + _SPARK_CATALOG)
+        raise ConfigError(
+            "the session has no Iceberg catalog. Build it with lk.session('iceberg') or set spark.sql.catalog.lake=" + _SPARK_CATALOG
+        )
     return "lake" if "lake" in found else found[0]

@@ -65,7 +65,7 @@ def folder_exists(spark: SparkSession, path: str) -> bool:
     """Whether a folder exists on the path's own file system."""
     jvm: Any = spark._jvm
     folder = jvm.org.apache.hadoop.fs.Path(path)
-    return bool(folder.getFileSystem(spark._jsc.hadoopConfiguration()).exists(folder))  # type: ignore[attr-defined]
+    return bool(folder.getFileSystem(spark._jsc.hadoopConfiguration()).exists(folder))
 
 
 def register(spark: SparkSession, name: str, provider: str, location: str) -> None:
@@ -78,4 +78,4 @@ def delete_folder(spark: SparkSession, path: str) -> None:
     """Delete a table's files."""
     jvm: Any = spark._jvm
     folder = jvm.org.apache.hadoop.fs.Path(path)
-    folder.getFileSystem(spark._jsc.hadoopConfiguration()).delete(folder, True)  # type: ignore[attr-defined]
+    folder.getFileSystem(spark._jsc.hadoopConfiguration()).delete(folder, True)

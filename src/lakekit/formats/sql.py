@@ -20,7 +20,9 @@ def dotted(*parts: str) -> str:
 
 def columns_ddl(schema: T.StructType) -> str:
     """Column definitions of a CREATE TABLE; everything is nullable."""
-    return ", ".join(f"{quoted(f.name)} {f.dataType.simpleString() if _flat(f.dataType) else nested_ddl(f.dataType)}" for f in schema.fields)
+    return ", ".join(
+        f"{quoted(f.name)} {f.dataType.simpleString() if _flat(f.dataType) else nested_ddl(f.dataType)}" for f in schema.fields
+    )
 
 
 def _flat(data_type: T.DataType) -> bool:
