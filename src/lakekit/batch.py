@@ -15,6 +15,7 @@ from lakekit import pruning
 from lakekit.cdc import BAD, CLASS, IGNORED, OLDER, REPEATED, TIED, TRUNCATION, WINNER
 from lakekit.changes import DELETE, OP, SEQ
 from lakekit.columns import col
+from lakekit.confs import confs
 from lakekit.literals import encoded, encoded_struct, literal, literal_struct
 
 _CLASSES = (WINNER, OLDER, REPEATED, TIED, TRUNCATION, IGNORED, BAD)
@@ -81,6 +82,14 @@ def _rows(checkpointed: DataFrame) -> Any:
     return checkpointed._jdf.queryExecution().logical().rdd()
 
 
+def first_row(df: DataFrame) -> dict[str, Any]:
+    """The one row of an aggregate, in one job: adaptive execution would make a job of its shuffle."""
+    with confs(df.sparkSession, {"spark.sql.adaptive.enabled": "false"}):
+        row = df.first()
+    assert row is not None
+    return row.asDict()
+
+
 def evaluate(judged: DataFrame, keys: Sequence[str], partition_keys: Sequence[str], sequence: T.StructType, digits: Column | None) -> Batch:
     """Run the one job over the source and read off the facts. *judged* must be kept."""
     types = {f.name: f.dataType for f in judged.schema.fields}
@@ -96,7 +105,7 @@ def evaluate(judged: DataFrame, keys: Sequence[str], partition_keys: Sequence[st
         *encoded_struct(truncation, sequence, "truncated"),
         *pruning.measures(keys, partition_keys, types, col(CLASS).isin(WINNER, OLDER)),
     )
-    found: dict[str, Any] = (summary.first() or summary.head()).asDict()  # type: ignore[union-attr]
+    found = first_row(summary)
     truncated = literal_struct(found, sequence, "truncated")
     return Batch(
         events=judged,

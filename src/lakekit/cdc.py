@@ -45,7 +45,7 @@ def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: 
 
     shared = F.row_number().over(at_sequence) > 1
     alike = is_delete | all_of(F.lag(c).over(at_sequence).eqNullSafe(c) for c in content)
-    seen = events.withColumn("_lk_spread", F.when(~live, F.monotonically_increasing_id())).select(
+    seen = gathered(events, live, keys).select(
         "*",
         shared.alias("_lk_shared"),
         (shared & (F.lag(OP).over(at_sequence) == col(OP)) & alike).alias("_lk_again"),
@@ -74,6 +74,15 @@ def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: 
 def _comparable_columns(events: DataFrame, payload: Sequence[str]) -> list[Column]:
     types = {f.name: f.dataType for f in events.schema.fields}
     return [comparable(col(c), types[c]) for c in sorted(payload) if c in types]
+
+
+def gathered(events: DataFrame, live: Column, keys: Sequence[str]) -> DataFrame:
+    """The one shuffle: events of a key come together, events without a place in its order are spread by ``_lk_spread``.
+
+    Named here, or Spark would shuffle once for the window over key and sequence and once more for the one over the key.
+    """
+    spread = events.withColumn("_lk_spread", F.when(~live, F.monotonically_increasing_id()))
+    return spread.repartition("_lk_spread", *map(col, keys))
 
 
 def whole(window: WindowSpec) -> WindowSpec:

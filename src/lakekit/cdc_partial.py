@@ -35,6 +35,7 @@ from lakekit.cdc import (
     TRUNCATION,
     UPDATE,
     VERDICT,
+    gathered,
     whole,
 )
 from lakekit.changes import ABSENT, DELETE, HIDDEN, IGNORE, OP, REASON, SEQ, TRUNCATE, UPSERT
@@ -87,8 +88,7 @@ def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: 
     again = (F.lag(OP).over(at_sequence) == col(OP)) & (
         is_delete | all_of(F.lag(c).over(at_sequence).eqNullSafe(c) for c in (*content, *absent))
     )
-    spread = events.withColumn("_lk_spread", F.when(~live, F.monotonically_increasing_id()))
-    seen = spread.select(
+    seen = gathered(events, live, keys).select(
         "*",
         F.coalesce(again, F.lit(False)).alias("_lk_again"),
         F.max(is_delete).over(whole(at_sequence)).alias("_lk_deleted_here"),

@@ -63,8 +63,8 @@ def greatest_literal(*literals: str | None) -> str | None:
     return found[0] if len(found) == 1 else f"greatest({', '.join(found)})" if found else None
 
 
-def decide(batch: Batch, state: State, rulings: DataFrame | None = None, *, small: bool = True) -> DataFrame:
-    """Each winner with its action and verdict, wide and lazy; ``rulings`` settle those that share their row's sequence."""
+def decide(batch: Batch, state: State, *, small: bool = True) -> DataFrame:
+    """Each winner with its action and verdict, wide and lazy."""
     decided = batch.of(WINNER)
     keys = list(batch.keys)
     if state.rows is not None:
@@ -76,15 +76,14 @@ def decide(batch: Batch, state: State, rulings: DataFrame | None = None, *, smal
     else:
         decided = decided.withColumn(DEAD, F.expr(null_struct(batch.sequence)))
     truncated = greatest_literal(state.known.truncated, batch.truncated)
-    decided = verdicts(decided, _or_null(truncated, batch), _or_null(state.known.forgotten, batch))
-    return decided if rulings is None else _ruled(decided, rulings, keys)
+    return verdicts(decided, _or_null(truncated, batch), _or_null(state.known.forgotten, batch))
 
 
 def _or_null(literal: str | None, batch: Batch) -> Column:
     return F.expr(literal if literal is not None else null_struct(batch.sequence))
 
 
-def _ruled(decided: DataFrame, rulings: DataFrame, keys: Sequence[str]) -> DataFrame:
+def ruled(decided: DataFrame, rulings: DataFrame, keys: Sequence[str]) -> DataFrame:
     """Under ``ties="content"`` the larger payload wins against the row of the same sequence."""
     wins = (col(VERDICT) == EQUAL) & (col(RULING) == GREATER)
     loses = (col(VERDICT) == EQUAL) & (col(RULING) == LESSER)
@@ -97,23 +96,33 @@ def _ruled(decided: DataFrame, rulings: DataFrame, keys: Sequence[str]) -> DataF
     )
 
 
-def rule(batch: Batch, decided: DataFrame, payload: DataFrame, ties: str) -> DataFrame:
+def may_show_older(decided: DataFrame) -> DataFrame:
+    """Decided keys whose row may show an older event of the batch."""
+    return decided.where((col(VERDICT) != EQUAL) & _between())
+
+
+def _between() -> Column:
+    return F.coalesce((col(OLDEST) <= col(AT)) & (col(AT) < col(SEQ)), F.lit(False))
+
+
+def rule(batch: Batch, decided: DataFrame, payload: DataFrame, *, small: bool = True) -> DataFrame:
     """Compare every event that has the sequence of the living row with that row's payload.
 
     Returns keys, ``_lk_class`` and ``_lk_ruling``: same (a duplicate), greater or lesser (a tie, by content).
     Older events of the batch take part: what the table shows may be one of them.
     """
     keys = list(batch.keys)
-    alive = decided.where((col(VERDICT) == EQUAL) | ((col(OLDEST) <= col(AT)) & (col(AT) < col(SEQ)))).select(*keys, AT)
+    hint = "broadcast" if small else "shuffle_hash"
+    alive = decided.where((col(VERDICT) == EQUAL) | _between()).select(*map(col, keys), AT)
     events = batch.of(WINNER, OLDER).where(col(OP) == UPSERT)
-    equal = events.join(alive, keys).where(col(SEQ) == col(AT))
+    equal = events.join(alive.hint(hint), keys).where(col(SEQ) == col(AT))
     authored = sorted(c for c in payload.columns if c in events.columns and c not in keys and not c.startswith("_lk"))
     theirs = payload.select(*keys, *(col(c).alias(f"_lk_row_{c}") for c in authored))
     types = {f.name: f.dataType for f in events.schema.fields}
     ours = F.struct(*(comparable(col(c), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
     row = F.struct(*(comparable(col(f"_lk_row_{c}"), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
     ruling = F.when(ours.eqNullSafe(row), SAME).when(ours > row, GREATER).otherwise(LESSER) if authored else F.lit(SAME)
-    return equal.join(theirs, keys).select(*keys, CLASS, OP, SEQ, *authored, ruling.alias(RULING))
+    return theirs.join(equal.hint(hint), keys).select(*keys, CLASS, OP, SEQ, *authored, ruling.alias(RULING))
 
 
 def unmet(batch: Batch) -> dict[str, int]:
@@ -133,7 +142,7 @@ def tally(decided: DataFrame) -> DataFrame:
         F.count_if(action == REMOVE).alias("deleted"),
         F.count_if(standing & (action == NOTHING)).alias("unchanged"),
         F.count_if((col(OP) == DELETE) & (verdict == APPLIED) & F.coalesce(col(SEQ) > col(DEAD), F.lit(True))).alias("tombstones"),
-        F.count_if((verdict != EQUAL) & (col(OLDEST) <= col(AT)) & (col(AT) < col(SEQ))).alias("older_maybe"),
+        F.count_if((verdict != EQUAL) & _between()).alias("older_maybe"),
     )
 
 

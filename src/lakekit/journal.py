@@ -89,7 +89,7 @@ def dead_at(journal: DataFrame, keys: Sequence[str], run: str) -> DataFrame:
 
 def horizons(journal: DataFrame) -> DataFrame:
     """One row: the latest truncation and the forgotten horizon, each NULL where there is none."""
-    return journal.select(
+    return journal.where(col(KIND).isin(TRUNCATION, FORGOTTEN)).select(
         F.max(F.when(col(KIND) == TRUNCATION, col(JSEQ))).alias("truncated"),
         F.max(F.when(col(KIND) == FORGOTTEN, col(JSEQ))).alias("forgotten"),
     )

@@ -9,17 +9,18 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakekit import cdc_plan
-from lakekit.batch import Batch, kept
+from lakekit.batch import Batch, first_row, kept
 from lakekit.cdc import ACTION, AT, EQUAL, NOTHING, OLDER, REMOVE, TRUNCATION, WINNER
+from lakekit.changes import SEQ
 from lakekit.columns import col
 from lakekit.plan import Known, Outcome, Plan, inside
-from lakekit.request import Pinned, Request, broadcastable, dead_rows, first_row, is_small, located, stored_rows, tie_conflict
+from lakekit.request import Pinned, Request, broadcastable, dead_rows, is_small, located, stored_rows, tie_conflict
 
 
 def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> Plan:
     decided, state, result, tied = None, None, inside(batch), None
     if batch.winners:
-        state = _state(request, batch, pinned, stack)
+        state = _state(request, batch, pinned)
         decided, result, tied = _settle(request, batch, pinned, state, stack)
     beneath = _beneath_truncation(request, batch, pinned, stack)
     result = with_truncations(result, batch, pinned.known, 0 if beneath is None else beneath.count())
@@ -37,14 +38,13 @@ def inserted_or_more(result: Outcome) -> int:
     return result.inserted + result.updated + result.deleted
 
 
-def _state(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> cdc_plan.State:
-    """What stands of the batch's keys: narrow columns of pruned files, kept because planning and writing both look."""
+def _state(request: Request, batch: Batch, pinned: Pinned) -> cdc_plan.State:
+    """What stands of the batch's keys: narrow columns of pruned files."""
     keys = list(batch.keys)
     stored = stored_rows(request, batch, pinned)
     rows = None
     if stored is not None:
-        narrow = located(request, pinned, stored)
-        rows = stack.enter_context(kept(narrow.join(broadcastable(batch, batch.of(WINNER).select(*keys)), keys, "left_semi")))
+        rows = located(request, pinned, stored).join(broadcastable(batch, batch.of(WINNER).select(*map(col, keys))), keys, "left_semi")
     return cdc_plan.State(rows, stored, dead_rows(request, batch, pinned), pinned.known)
 
 
@@ -54,19 +54,31 @@ def _settle(
     """Decide, count, and where an event has its row's sequence let the payloads tell a duplicate from a tie."""
     ties = request.feed.ties
     decided = cdc_plan.decide(batch, state, small=is_small(batch))
-    found = cdc_plan.unmet(batch) if state.nothing_stands(batch) else first_row(cdc_plan.tally(decided))
-    if state.payload is None or not found[EQUAL] + found["older_maybe"]:
+    if state.nothing_stands(batch):
+        return decided, cdc_plan.outcome(batch, cdc_plan.unmet(batch), None, ties), None
+    decided = stack.enter_context(kept(decided))  # counted, remembered and written from one look at the table
+    found = first_row(cdc_plan.tally(decided))
+    if state.payload is None or not (found[EQUAL] or _older_equal(batch, decided, found)):
         return decided, cdc_plan.outcome(batch, found, None, ties), None
-    rulings = stack.enter_context(kept(cdc_plan.rule(batch, decided, state.payload, ties)))
+    rulings = stack.enter_context(kept(cdc_plan.rule(batch, decided, state.payload, small=is_small(batch))))
     ruled = first_row(cdc_plan.tally_rulings(rulings))
     disagree = cdc_plan.ties_in(ruled, WINNER, OLDER)
     if disagree and ties == "fail":
         raise tie_conflict(request, disagree)
     if disagree and ties == "content":
-        decided = cdc_plan.decide(batch, state, rulings, small=is_small(batch))
+        decided = stack.enter_context(kept(cdc_plan.ruled(decided, rulings, batch.keys)))
         found = first_row(cdc_plan.tally(decided))
     tied = rulings.where(col(cdc_plan.RULING) != cdc_plan.SAME) if disagree and ties == "quarantine" else None
     return decided, cdc_plan.outcome(batch, found, ruled, ties), tied
+
+
+def _older_equal(batch: Batch, decided: DataFrame, found: dict[str, int]) -> bool:
+    """Whether an older event of the batch has the very sequence of its row; a narrow look, and only where one may."""
+    if not found["older_maybe"]:
+        return False
+    alive = cdc_plan.may_show_older(decided).select(*map(col, batch.keys), AT)
+    older = batch.of(OLDER).select(*map(col, batch.keys), SEQ)
+    return not older.join(broadcastable(batch, alive), list(batch.keys)).where(col(SEQ) == col(AT)).isEmpty()
 
 
 def _beneath_truncation(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> DataFrame | None:

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakekit import cdc_partial
-from lakekit.batch import Batch, kept
+from lakekit.batch import Batch, first_row, kept
 from lakekit.cdc import ACTION, APPLIED, BEYOND, DUPLICATE, NOTHING, OLDER, STALE, VERDICT
 from lakekit.cdc_partial import TIE, Shape
 from lakekit.cdc_plan import greatest_literal
@@ -19,7 +19,7 @@ from lakekit.literals import null_struct
 from lakekit.plan import Outcome, Plan, inside
 from lakekit.plan_complete import with_truncations
 from lakekit.pruning import where
-from lakekit.request import Pinned, Request, broadcastable, dead_rows, first_row, tie_conflict, visible, where_it_stood
+from lakekit.request import Pinned, Request, broadcastable, dead_rows, tie_conflict, visible, where_it_stood
 
 _ROW = "row"  # the operation of a stored row that takes part without an event: a truncation may reach into it
 

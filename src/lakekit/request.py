@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -95,13 +94,6 @@ def is_small(batch: Batch) -> bool:
 def broadcastable(batch: Batch, df: DataFrame) -> DataFrame:
     """A broadcast hint where the batch is small enough."""
     return df.hint("broadcast") if is_small(batch) else df
-
-
-def first_row(df: DataFrame) -> dict[str, Any]:
-    """The one row of an aggregate."""
-    row = df.first()
-    assert row is not None
-    return row.asDict()
 
 
 def located(request: Request, pinned: Pinned, stored: DataFrame) -> DataFrame:

@@ -12,11 +12,12 @@ from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from lakekit import journal
+from lakekit.batch import first_row
 from lakekit.columns import col
 from lakekit.errors import ConfigError
 from lakekit.journal import FORGOTTEN, KIND, RECORDED, TOMBSTONE
 from lakekit.literals import encoded_struct, literal_struct
-from lakekit.request import Request, first_row
+from lakekit.request import Request
 
 
 def cutoff(request: Request, retention: str) -> str:

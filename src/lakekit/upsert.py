@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakekit import cdc_partial, journal, plan_complete, plan_partial, quarantine
-from lakekit.batch import Batch, evaluate, kept
+from lakekit.batch import Batch, evaluate, first_row, kept
 from lakekit.cdc import BAD, TIED, judge
 from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_text, events
 from lakekit.columns import col
@@ -28,7 +28,7 @@ from lakekit.formats.base import Adapter, ChangeSet, Landing, Spec, View
 from lakekit.literals import encoded_struct, literal_struct
 from lakekit.memory import STORED_SEQ
 from lakekit.plan import Known, Outcome, Plan
-from lakekit.request import Pinned, Request, Target, first_row, tie_conflict, visible
+from lakekit.request import Pinned, Request, Target, tie_conflict, visible
 
 ATTEMPTS = 8
 BACKOFF_SECONDS = 0.2
@@ -54,7 +54,8 @@ def run(request: Request) -> Commit:
                 return _commit(request, batch, first, history, attempt, time.monotonic() - started)
             time.sleep(random.uniform(0.5, 1.0) * BACKOFF_SECONDS * 2 ** min(attempt, 6))
     raise CommitConflict(
-        f"{request.target.table.table}: other writers changed the table during each of {ATTEMPTS} attempts. Run the same batch again; applying is idempotent."
+        f"{request.target.table.table}: other writers changed the table during each of {ATTEMPTS} attempts. "
+        "Run the same batch again; applying is idempotent."
     ) from lost
 
 

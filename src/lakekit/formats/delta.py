@@ -13,11 +13,12 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.columns import col, quoted
+from lakekit.confs import confs
 from lakekit.errors import TableNotFound
 from lakekit.formats import session_catalog as catalog
 from lakekit.formats.base import VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
 from lakekit.formats.failures import translated
-from lakekit.formats.sql import columns_ddl, confs, dotted, merge, named, nested_ddl, properties_ddl, text
+from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, properties_ddl, text
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 
 _DELETION_VECTORS = "delta.enableDeletionVectors"

@@ -14,11 +14,12 @@ from pyspark.sql import types as T
 
 from lakekit.cdc import ACTION, INSERT, REMOVE
 from lakekit.columns import all_of, col, quoted
+from lakekit.confs import confs
 from lakekit.errors import ConfigError, TableNotFound
 from lakekit.formats.base import VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
 from lakekit.formats.failures import translated
 from lakekit.formats.session_catalog import is_path
-from lakekit.formats.sql import columns_ddl, confs, dotted, merge, named, nested_ddl, properties_ddl, replace_where, text
+from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, properties_ddl, replace_where, text
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 from lakekit.pruning import values_of
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
 from lakekit.columns import quoted
@@ -48,22 +48,6 @@ def text(value: str) -> str:
 def properties_ddl(properties: Mapping[str, str]) -> str:
     """The inside of TBLPROPERTIES (…)."""
     return ", ".join(f"{text(k)} = {text(v)}" for k, v in properties.items())
-
-
-@contextmanager
-def confs(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[None]:
-    """Set confs for the length of a statement and restore each, also on failure."""
-    before = {key: spark.conf.get(key, None) for key in wanted}
-    try:
-        for key, value in wanted.items():
-            spark.conf.set(key, value)
-        yield
-    finally:
-        for key, old in before.items():
-            if old is None:
-                spark.conf.unset(key)
-            else:
-                spark.conf.set(key, old)
 
 
 @contextmanager
