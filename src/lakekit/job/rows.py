@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakekit.changes import IGNORE, OP, REASON, UPSERT, ChangeFeed
+from lakekit.errors import DataRejected, EngineError
 
 REFUSAL = "rows are taken as they are, and the source holds a bad row or a change that is no row. Nothing was written. Use upsert."
 
@@ -23,6 +29,17 @@ def rows_of(feed: ChangeFeed) -> DataFrame:
         first = feed.columns[0]
         df = df.withColumn(first, F.when(refused, F.raise_error(F.lit(REFUSAL))).otherwise(F.col(f"`{first}`")))
     return df.select(*(F.col(f"`{name}`") for name in feed.columns))
+
+
+@contextmanager
+def refusals(table: str) -> Iterator[None]:
+    """Turn what Spark raises for such a row into `DataRejected`."""
+    try:
+        yield
+    except (EngineError, PySparkException, Py4JJavaError) as error:
+        if REFUSAL in f"{error} {error.__cause__}":
+            raise DataRejected(f"{table}: {REFUSAL}") from error
+        raise
 
 
 def _no_row(feed: ChangeFeed) -> Column | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lakekit.errors import DataRejected, EngineError, LakekitError
+from lakekit.errors import LakekitError
 from lakekit.job.bind import Call
 from lakekit.job.log import facts, line, logger
 from lakekit.job.progress import Watch
@@ -101,17 +101,13 @@ class Work:
 
     def call(self, step: Call, **more: Any) -> Any:
         """Call a verb of the table with the file's arguments and what the job supplies."""
-        from lakekit.job.rows import REFUSAL
+        from lakekit.job.rows import refusals
 
         arguments: dict[str, Any] = {"quarantine": self.job.quarantine} if self.job.quarantine and step.takes("quarantine") else {}
         arguments |= step.arguments
         arguments |= {name: self._data(name) for name in DATA if step.takes(name)}
-        try:
+        with refusals(self.job.table):
             return step.function(self.table, **arguments, **more)
-        except EngineError as error:
-            if REFUSAL in str(error.__cause__):
-                raise DataRejected(f"{self.job.table}: {REFUSAL}") from error
-            raise
 
     def _data(self, parameter: str) -> ChangeFeed | DataFrame:
         from lakekit.job.rows import rows_of
