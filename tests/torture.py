@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import lakekit as lk
+from lakekit.testing.plugin import QUICK
 from tests.contract.faults import Tally, kills, new_subject, races, rival
 from tests.contract.harness import MODES, mode_named
 
@@ -22,7 +23,7 @@ def main(arguments: list[str]) -> int:
     options = _options(arguments)
     modes = [mode_named(id) for id in options.mode] or MODES
     folder = Path(tempfile.mkdtemp(prefix="lakekit-torture-"))
-    spark = lk.session(warehouse=folder / "warehouse", app_name="lakekit-torture")
+    spark = lk.session(warehouse=folder / "warehouse", app_name="lakekit-torture", conf=QUICK)
     failures = 0
     if options.rounds:
         with rival(spark, folder) as writer:

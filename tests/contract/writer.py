@@ -82,9 +82,10 @@ def _stdout(process: subprocess.Popen[str]) -> IO[str]:
 def serve(warehouse: str) -> None:
     """Obey orders from standard input until it ends."""
     import lakekit as lk
+    from lakekit.testing.plugin import QUICK
 
     answers, sys.stdout = sys.stdout, sys.stderr  # nothing but answers goes to the other side
-    spark = lk.session(warehouse=warehouse, app_name="lakekit-writer")
+    spark = lk.session(warehouse=warehouse, app_name="lakekit-writer", conf=QUICK)
     _say(answers, {"ready": True})
     for line in sys.stdin:
         order = json.loads(line)
