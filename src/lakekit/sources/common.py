@@ -116,7 +116,8 @@ def _parse(df: DataFrame, field: T.StructField) -> Parsed:
     if isinstance(source, T.TimestampNTZType) and isinstance(field.dataType, T.TimestampType):
         return utc(name), None
     try:
-        return fit(name, source, field.dataType)
+        value, bad = fit(name, source, field.dataType)
+        return (value if bad is None else F.when(~bad, value)), bad
     except SchemaConflict as error:
         say = f"column {field.name} is {source.simpleString()} in the source and declared {field.dataType.simpleString()}"
         raise SourceError(f"{say}. Declare the type that the source has, and let the table cast it.") from error

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from lakekit.errors import ConfigError, FeedError, SourceError
@@ -37,6 +38,8 @@ def shop(spark: SparkSession) -> Iterator[str]:
         prepared.execute(statement)
         prepared.close()
     connection.close()
+    with pytest.raises(Py4JJavaError, match="shutdown"):  # the settings hold from the next start; in memory the tables stay
+        jvm.java.sql.DriverManager.getConnection(f"{URL};shutdown=true;user=app;password={SECRET}")
     yield URL
 
 
