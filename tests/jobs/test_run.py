@@ -44,7 +44,7 @@ def test_the_customer_example_in_three_batches(
         (tmp_path / f"b{number}").mkdir()
         (tmp_path / f"b{number}" / f"20240601-09300000{number + 1}.csv").write_text(line + "\n")
     given = ("--arg", "table=jobs_three.customer")
-    expected = [[("9335", "1 Skyline Drive, NY, NY", "201-555-9012")], [("9335", "1 Skyline Drive, NY, NY", "201-555-9034")], []]
+    expected = [[("9335", "1 Skyline Drive, NY, NY", "201-555-9012")], [("9335", "1 Skyline Drive, NY, NY", "201-555-9034")], [], []]
 
     before = files(warehouse)
     assert main(["plan", str(CUSTOMER), *given, f"--arg=path={tmp_path}/b0"]) == 0
@@ -52,20 +52,18 @@ def test_the_customer_example_in_three_batches(
     assert "table jobs_three.customer (iceberg) does not exist and would be made" in said and "inserted=1" in said
     assert files(warehouse) == before, "a plan writes nothing, not even a folder"
 
-    for number, wanted in enumerate(expected):
-        for _ in ("first", "again"):
-            assert main(["run", str(CUSTOMER), *given, f"--arg=path={tmp_path}/b{number}"]) == 0
-            assert rows(spark, "jobs_three.customer", "custid", "address", "phone") == wanted
+    for number, wanted in zip((0, 1, 2, 0), expected, strict=True):
+        assert main(["run", str(CUSTOMER), *given, f"--arg=path={tmp_path}/b{number}"]) == 0
+        assert rows(spark, "jobs_three.customer", "custid", "address", "phone") == wanted
     done = [line for line in steps(caplog) if line["step"] == "upsert"]
-    assert [(line["applied"], line["inserted"], line["updated"], line["deleted"]) for line in done] == [
-        (1, 1, 0, 0), (0, 0, 0, 0), (1, 0, 1, 0), (0, 0, 0, 0), (1, 0, 0, 1), (0, 0, 0, 0),
-    ]  # fmt: skip
+    counts = [(line["applied"], line["inserted"], line["updated"], line["deleted"]) for line in done]
+    assert counts == [(1, 1, 0, 0), (1, 0, 1, 0), (1, 0, 0, 1), (0, 0, 0, 0)]
     assert all(
         line["job"] == "dms_customer" and line["status"] == "done" and line["seconds"] > 0 and len(line["run"]) == 12 for line in done
     )
-    assert all(line["version"] == line["version_before"] for line in done[1::2]), "what was applied before makes no version"
+    assert [line["version"] != line["version_before"] for line in done] == [True, True, True, False]
     assert "201-555" not in caplog.text
-    assert capsys.readouterr().out.count("upsert jobs_three.customer (iceberg): ") == 6, "each commit is printed"
+    assert capsys.readouterr().out.count("upsert jobs_three.customer (iceberg): ") == 4, "each commit is printed"
 
 
 def test_the_sample_as_one_batch_leaves_no_row(spark: SparkSession) -> None:
