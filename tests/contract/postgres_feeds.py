@@ -7,7 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -34,11 +34,7 @@ _CONNECT: dict[str, dict[str, Any]] = {
         "name": "io.debezium.data.VariableScaleDecimal",
         "fields": [{"field": "scale", "type": "int32"}, {"field": "value", "type": "bytes"}],
     },
-    "date": {"type": "int32", "name": "io.debezium.time.Date"},
     "timestamptz": {"type": "string", "name": "io.debezium.time.ZonedTimestamp"},
-    "timestamp": {"type": "int64", "name": "io.debezium.time.MicroTimestamp"},
-    "boolean": {"type": "boolean"},
-    "float8": {"type": "double"},
     "jsonb": {"type": "string", "name": "io.debezium.data.Json"},
     "bytea": {"type": "bytes"},
     "text[]": {"type": "array", "items": {"type": "string", "optional": True}},
@@ -122,11 +118,7 @@ def _json(type_: str, text: Any) -> Any:
         "bigint": int,
         "numeric(12,2)": lambda t: _unscaled(Decimal(t), 2),
         "numeric": lambda t: {"scale": _scale(t), "value": _unscaled(Decimal(t), _scale(t))},
-        "date": lambda t: (date.fromisoformat(t) - date(1970, 1, 1)).days,
         "timestamptz": lambda t: _utc(t).isoformat().replace("+00:00", "Z"),
-        "timestamp": lambda t: _micros(_utc(t + "+00")),
-        "boolean": lambda t: t == "t",
-        "float8": float,
         "bytea": lambda t: _base64(bytes.fromhex(t[2:])),
         "text[]": lambda t: psycopg2.extensions.UNICODEARRAY(t, None),
     }
@@ -150,11 +142,6 @@ def _utc(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
-def _micros(moment: datetime) -> int:
-    elapsed = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
-
-
 # AWS DMS ---------------------------------------------------------------------------------------------------------------
 
 _PLAIN = [c for c in COLUMNS if c != "tags"]  # DMS carries no arrays
@@ -163,11 +150,7 @@ DMS_TYPES = {
     "text": "string",
     "numeric(12,2)": "decimal(12,2)",
     "numeric": "decimal(38,18)",
-    "date": "date",
     "timestamptz": "timestamp",
-    "timestamp": "timestamp",
-    "boolean": "boolean",
-    "float8": "double",
     "jsonb": "string",
     "bytea": "binary",
 }
@@ -182,10 +165,15 @@ def dms_load(rows: Iterable[Row]) -> list[Record]:
     return [["I", "", *_fields(row), *_fields(None)] for row in rows]
 
 
-def dms_changes(changes: Iterable[Change]) -> list[Record]:
-    """The records of ongoing changes in commit order, each with its 35-digit AR_H_CHANGE_SEQ."""
-    ordered = (c for c in changes if c.kind in ("I", "U", "D"))
-    return [_record(change, f"2024061012{number:025}") for number, change in enumerate(ordered, 1)]
+def dms_changes(changes: Iterable[Change]) -> list[list[Record]]:
+    """The records of each transaction in commit order. AR_H_CHANGE_SEQ starts with the commit time: here they are a second apart."""
+    told: dict[int, list[Record]] = {}
+    start = datetime(2024, 6, 10, 12, tzinfo=UTC)
+    for number, change in enumerate((c for c in changes if c.kind in ("I", "U", "D")), 1):
+        records = told.setdefault(change.xid, [])
+        time = start + timedelta(seconds=len(told))
+        records.append(_record(change, f"{time:%Y%m%d%H%M%S}00{number:019}"))
+    return list(told.values())
 
 
 def _record(change: Change, sequence: str) -> Record:
@@ -202,8 +190,6 @@ def _dms_text(type_: str, text: str | None) -> str | None:
         return None
     if type_ == "bytea":
         return text[2:]
-    if type_ == "boolean":
-        return {"t": "true", "f": "false"}[text]
     return _utc(text).strftime("%Y-%m-%d %H:%M:%S.%f") if type_ == "timestamptz" else text
 
 
