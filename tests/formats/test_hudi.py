@@ -34,7 +34,9 @@ MOST_JOBS = 8  # of a tiny upsert; Hudi's own takes 11
 class Subject:
     """A Hudi table under test."""
 
-    def __init__(self, spark: SparkSession, name: str, schema: str, keys: Sequence[str], *partitions: str, mor: bool = False, **properties: str) -> None:
+    def __init__(
+        self, spark: SparkSession, name: str, schema: str, keys: Sequence[str], *partitions: str, mor: bool = False, **properties: str
+    ) -> None:
         self.spark, self.schema, self.keys = spark, schema, tuple(keys)
         self.hudi = Hudi(spark, name)
         columns = T._parse_datatype_string(schema)
@@ -116,20 +118,18 @@ def test_changes_of_every_kind_with_composite_keys_and_moving_partitions(new: Ca
     odd = "ü/%:=' &"
     assert table.hudi.view().empty and table.hudi.view().merge_on_read is mor
 
-    first = table.change(
-        [("x,k2:y", "z", "EU", Decimal("1.10"), when), ("x", "y,k2:z", None, None, None), ("", "", odd, Decimal(2), None), ("d", "d", "US", None, None)]
-    )
+    kept = [("x", "y,k2:z", None, None, None), ("", "", odd, Decimal(2), None), ("d", "d", "US", None, None)]
+    first = table.change([("x,k2:y", "z", "EU", Decimal("1.10"), when), *kept])
     assert (first.alone, first.rows_added, first.files_removed) == (True, 4, 0) and first.files_added >= 3 and first.bytes_added > 0
     at = micros("2024-02-29T23:59:59.123456")
-    before = {("x,k2:y", "z", "EU", Decimal("1.10"), at), ("x", "y,k2:z", None, None, None), ("", "", odd, Decimal(2), None), ("d", "d", "US", None, None)}
+    before = {("x,k2:y", "z", "EU", Decimal("1.10"), at), *kept}
     assert table.rows() == before and not table.hudi.view().empty
 
     # A row moves, one stays with NULLs, one leaves by its key alone, one is new, one moves into the NULL partition.
-    second = table.change(
-        [("x,k2:y", "z", odd, None, when), ("x", "y,k2:z", None, Decimal("9.99"), None), ("", "", None, None, when), ("n", "n", "US", None, None)],
-        deletes=[("d", "d"), ("never", "there")],
-    )
-    after = {("x,k2:y", "z", odd, None, at), ("x", "y,k2:z", None, Decimal("9.99"), None), ("", "", None, None, at), ("n", "n", "US", None, None)}
+    news = [("x", "y,k2:z", None, Decimal("9.99"), None), ("n", "n", "US", None, None)]
+    moved = [("x,k2:y", "z", odd, None, when), ("", "", None, None, when)]
+    second = table.change([*news, *moved], deletes=[("d", "d"), ("never", "there")])
+    after = {*news, ("x,k2:y", "z", odd, None, at), ("", "", None, None, at)}
     assert table.rows() == after
     assert second.alone and second.version == table.hudi.view().version != first.version
     assert (second.rows_added, second.rows_removed) == (4, 4)
@@ -151,18 +151,21 @@ def test_a_tiny_upsert_takes_few_jobs(new: Callable[..., Subject], mor: bool) ->
     print(f"\n{'mor' if mor else 'cow'}: {table.jobs} jobs, {time.monotonic() - started:.1f} s, {landing}")
     assert table.jobs <= MOST_JOBS
     assert landing.rows_added == 2 and table.hudi.read().count() == 299
-    assert {("new", "r1"), ("new", "r2")} == distinct(table.hudi.read().where("id IN (1, 4)").select("name", "region"))
+    changed = table.hudi.read().where("id IN (1, 4)").select("name", "region")
+    assert distinct(changed) == {("new", "r1"), ("new", "r2")}
     assert "_lakekit_key" not in table.hudi.read().columns, "an integer key needs no column of lakekit's own"
 
 
 def test_text_of_keys_is_injective_and_canonical(spark: SparkSession) -> None:
-    types = "f float, g double, d decimal(10,2), e decimal(38,18), s string, b binary, t timestamp, n boolean, c decimal(5,5), i int, u date"
+    types = "f float, g double, s string, b binary, t timestamp, n boolean, i int, u date, c decimal(5,5), d decimal(10,2), e decimal(38,18)"
+    then, tiny = datetime(1960, 1, 1, tzinfo=UTC), Decimal("0.000000000000000001")
     rows = [
-        (0.1, -0.0, Decimal("1.50"), Decimal("0.000000000000000001"), "1:", b"\x00", datetime(1960, 1, 1, tzinfo=UTC), True, Decimal("0.5"), 100, date(1, 1, 1)),
-        (0.5, 0.0, Decimal("100"), Decimal("0"), "", b"", datetime(1960, 1, 1, 0, 0, 0, 1, tzinfo=UTC), False, Decimal("-0.5"), 10, date(1, 1, 2)),
+        (0.1, -0.0, "1:", b"\x00", then, True, 100, date(1, 1, 1), Decimal("0.5"), Decimal("1.50"), tiny),
+        (0.5, 0.0, "", b"", then.replace(microsecond=1), False, 10, date(1, 1, 2), Decimal("-0.5"), Decimal("100"), Decimal("0")),
     ]
     df = spark.createDataFrame(rows, types)
-    widened = df.selectExpr("cast(f as double) f", "g", "cast(d as decimal(20,6)) d", "e", "s", "b", "t", "n", "cast(c as decimal(12,7)) c", "cast(i as bigint) i", "u")
+    wider = {"f": "double", "i": "bigint", "c": "decimal(12,7)", "d": "decimal(20,6)"}
+    widened = df.select(*(F.col(c).cast(wider.get(c, df.schema[c].dataType)) for c in df.columns))
     for ansi in ("true", "false"):
         spark.conf.set("spark.sql.ansi.enabled", ansi)
         try:
@@ -276,34 +279,39 @@ def test_a_table_that_plain_hudi_made_is_changed_in_its_own_way(spark: SparkSess
     path = str(tmp_path / "theirs")
     theirs = spark.createDataFrame([(1, "a", "EU", 5), (2, "b", "US", 6)], "id int, k string, region string, n int")
     options = {
-        "hoodie.table.name": "theirs", "hoodie.datasource.write.recordkey.field": "id,k", "hoodie.datasource.write.partitionpath.field": "region",
+        "hoodie.table.name": "theirs",
+        "hoodie.datasource.write.recordkey.field": "id,k",
+        "hoodie.datasource.write.partitionpath.field": "region",
         "hoodie.datasource.write.keygenerator.class": "org.apache.hudi.keygen.ComplexKeyGenerator",
-        "hoodie.datasource.write.precombine.field": "n", "hoodie.datasource.write.operation": "upsert",
+        "hoodie.datasource.write.precombine.field": "n",
+        "hoodie.datasource.write.operation": "upsert",
         "hoodie.metadata.index.column.stats.enable": "false",
-    }  # fmt: skip
+    }
     theirs.write.format("hudi").options(**options).mode("append").save(path)
     table = Subject(spark, path, "id int, k string, region string, n int", ["id", "k"])
     assert table.hudi.view().partition_columns == ("region",)
     assert table.change([(1, "a", "US", 1), (3, "c", "US", 7)], deletes=[(2, "b")]).alone
     assert distinct(table.hudi.read().select("id", "k", "region", "n")) == {(1, "a", "US", 1), (3, "c", "US", 7)}
     # And plain Hudi goes on with it: its index finds what lakekit wrote.
-    more = spark.createDataFrame([(1, "a", "US", 100, None), (4, "d", "EU", 8, None)], "id int, k string, region string, n int, _hoodie_is_deleted boolean")
-    more.write.format("hudi").options(**options).mode("append").save(path)
+    more = spark.createDataFrame([(1, "a", "US", 100), (4, "d", "EU", 8)], "id int, k string, region string, n int")
+    more.withColumn("_hoodie_is_deleted", F.lit(None).cast("boolean")).write.format("hudi").options(**options).mode("append").save(path)
     assert distinct(table.hudi.read().select("id", "k", "region", "n")) == {(1, "a", "US", 100), (3, "c", "US", 7), (4, "d", "EU", 8)}
     view = table.hudi.view()
     assert table.hudi.landing(View(table.history[0], view.schema), "mine", wrote=True).alone is False
 
 
 def test_cleaning_keeps_the_versions_it_promises(spark: SparkSession, tmp_path: Path) -> None:
-    retained = {"hoodie.clean.commits.retained": "2", "hoodie.clean.max.commits": "1", "hoodie.keep.min.commits": "4", "hoodie.keep.max.commits": "5"}
+    retained = {"hoodie.clean.commits.retained": "2", "hoodie.clean.max.commits": "1"}
+    retained |= {"hoodie.keep.min.commits": "4", "hoodie.keep.max.commits": "5"}
     table = Subject(spark, str(tmp_path / "cleaned"), "id bigint, n int", ["id"], **retained)
     for n in range(8):
         table.change([(1, n)])
     history = table.history
     assert len(history) == 8, "archived versions are listed too"
     assert table.rows() == {(1, 7)} and table.rows(history[-2]) == {(1, 6)}
-    with pytest.raises(TableNotFound, match="cleaned"):
-        table.rows(history[0])
+    for look in (table.rows, table.hudi.resolve):
+        with pytest.raises(TableNotFound, match="cleaned"):
+            look(history[0])
 
 
 WRITER = """
@@ -324,9 +332,8 @@ print("done", flush=True)
 
 
 def start(warehouse: str, name: str, what: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", WRITER, warehouse, name, what], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    command = [sys.executable, "-c", WRITER, warehouse, name, what]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def test_another_process_is_kept_out_and_killed_half_way(spark: SparkSession) -> None:
@@ -363,7 +370,9 @@ def test_another_process_is_kept_out_and_killed_half_way(spark: SparkSession) ->
     table.hudi.drop()
 
 
-def test_a_configured_lock_provider_guards_other_file_systems(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configured_lock_provider_guards_other_file_systems(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     provider = "org.apache.hudi.client.transaction.lock.FileSystemBasedLockProvider"
     table = Subject(spark, str(tmp_path / "far"), "id bigint, n int", ["id"], **{"hoodie.write.lock.provider": provider})
     monkeypatch.setattr("lakekit.formats.hudi_guard.local_folder", lambda path: None)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -29,7 +28,7 @@ from lakekit.formats.hudi_create import make, unpartitionable, with_field, with_
 from lakekit.formats.hudi_guard import held
 from lakekit.formats.hudi_rows import DELETED, FILE, KEY, OLD, RECORD_KEY, key_text, located
 from lakekit.formats.hudi_table import COMMENT, META, SERVICES, HudiTable, Instant
-from lakekit.formats.hudi_write import LOCATED, UNPADDED, options, placed, save
+from lakekit.formats.hudi_write import LOCATED, UNPADDED, options, placed
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 
 _NO_TRANSFORM = unsupported(
@@ -103,10 +102,15 @@ class Hudi(Adapter):
         table = self._load()
         reader = self.spark.read.format("hudi").option("hoodie.datasource.query.type", "snapshot")
         if version is not None and version != table.version:
+            self._check_kept(table, version)
             reader = reader.option("as.of.instant", version)
-        with translated(self.table, "reading it"), _unless_cleaned(self.table, version):
+        with translated(self.table, "reading it"):
             rows = reader.load(self.path)
         return rows.select("*", F.substring_index(META[4], "_", 1).alias(FILE))
+
+    def _check_kept(self, table: HudiTable, version: str) -> None:
+        if not table.keeps(version):
+            raise TableNotFound(f"{self.table}: the files of version {version} have been cleaned. See hoodie.clean.commits.retained.")
 
     def create(self, spec: Spec) -> None:
         partitions = [self.can(self.partitioning, type(t), f"partition transform {t.name}")(t) for t in spec.partitioning]
@@ -156,7 +160,7 @@ class Hudi(Adapter):
         table.set_zone()
         rows = placed(rows, table.partition_columns)
         with translated(self.table, f"writing ({operation})"):
-            save(rows, self.path, options(table, operation, token, more), self.table, table.partition_columns)
+            rows.write.format("hudi").options(**options(table, operation, token, more)).mode("append").save(self.path)
             self._refresh()
 
     def _refresh(self) -> None:
@@ -233,8 +237,10 @@ class Hudi(Adapter):
         return self.spark.createDataFrame(rows, VERSIONS)
 
     def resolve(self, version: str) -> str:
-        if version not in {i.version for i in self._load().history}:
-            raise TableNotFound(f"{self.table}: no version {version}. See versions(); it may have been cleaned.")
+        table = self._load()
+        if version not in {i.version for i in table.history}:
+            raise TableNotFound(f"{self.table}: no version {version}. See versions().")
+        self._check_kept(table, version)
         return version
 
     def rollback(self, version: str, token: str) -> None:
@@ -253,16 +259,6 @@ class Hudi(Adapter):
         table = self._load()
         with held(self.spark, self.table, self.path, table.options):
             yield
-
-
-@contextmanager
-def _unless_cleaned(table: str, version: str | None) -> Iterator[None]:
-    try:
-        yield
-    except PySparkException as error:
-        if "Cleaner cleaned up" in str(error):
-            raise TableNotFound(f"{table}: the files of version {version} have been cleaned. See hoodie.clean.commits.retained.") from error
-        raise
 
 
 def _unkeyed(rows: DataFrame, table: HudiTable) -> DataFrame:

@@ -65,18 +65,28 @@ def local_folder(path: str) -> Path | None:
 def _file_lock(spark: SparkSession, table: str, folder: Path, seconds: float) -> Iterator[None]:
     """The JVM holds the lock, not Python: it lives exactly as long as the writes that it guards, also when Python is killed."""
     deadline = time.monotonic() + seconds
-    (folder / ".hoodie").mkdir(parents=True, exist_ok=True)  # creating the table is guarded too
     # An operating-system lock belongs to the process: its threads keep each other out by themselves.
-    with _in_process(table, str(folder), seconds), translated(table, "locking the table"):
-        file = _java(spark).java.io.RandomAccessFile(str(folder / ".hoodie" / ".lakekit.lock"), "rw")
+    with _in_process(table, str(folder), seconds):
+        file = _opened(spark, table, folder)
         try:
-            while file.getChannel().tryLock() is None:
+            while not _locked(table, file):
                 if time.monotonic() > deadline:
                     raise _busy(table, seconds)
                 time.sleep(random.uniform(0.02, 0.1))
             yield
         finally:
             file.close()
+
+
+def _opened(spark: SparkSession, table: str, folder: Path) -> Any:
+    (folder / ".hoodie").mkdir(parents=True, exist_ok=True)  # creating the table is guarded too
+    with translated(table, "opening its lock file"):
+        return _java(spark).java.io.RandomAccessFile(str(folder / ".hoodie" / ".lakekit.lock"), "rw")
+
+
+def _locked(table: str, file: Any) -> bool:
+    with translated(table, "locking it"):
+        return file.getChannel().tryLock() is not None
 
 
 @contextmanager
@@ -103,15 +113,15 @@ def _provider_lock(spark: SparkSession, table: str, path: str, options: Mapping[
         return
     with translated(table, f"locking with {name}"):
         provider = _provider(spark, name, path, options)
-        try:
-            if not provider.tryLock(int(seconds * 1000), _java(spark).java.util.concurrent.TimeUnit.MILLISECONDS):
-                raise _busy(table, seconds)
-            try:
-                yield
-            finally:
-                provider.unlock()
-        finally:
-            provider.close()
+        won = provider.tryLock(int(seconds * 1000), _java(spark).java.util.concurrent.TimeUnit.MILLISECONDS)
+    try:
+        if not won:
+            raise _busy(table, seconds)
+        yield
+    finally:
+        if won:
+            provider.unlock()
+        provider.close()
 
 
 def _provider(spark: SparkSession, name: str, path: str, options: Mapping[str, str]) -> Any:
@@ -120,13 +130,17 @@ def _provider(spark: SparkSession, name: str, path: str, options: Mapping[str, s
     properties = jvm.org.apache.hudi.common.config.TypedProperties()
     for key, value in {"hoodie.write.lock.filesystem.path": f"{path}/.hoodie/lock", **options, "hoodie.base.path": path}.items():
         properties.setProperty(key, value)
-    configuration = jvm.org.apache.hudi.common.config.LockConfiguration(properties)
-    return jvm.org.apache.hudi.common.util.ReflectionUtils.loadClass(name, _objects(spark, configuration, storage_conf(spark)))
+    complete = jvm.org.apache.hudi.config.HoodieLockConfig.newBuilder().fromProperties(properties).build().getProps()
+    configuration = jvm.org.apache.hudi.common.config.LockConfiguration(complete)
+    storage = storage_conf(spark)
+    types = _array(spark, jvm.java.lang.Class, configuration.getClass(), storage.getClass().getSuperclass())
+    values = _array(spark, jvm.java.lang.Object, configuration, storage)
+    return jvm.org.apache.hudi.common.util.ReflectionUtils.loadClass(name, types, values)
 
 
-def _objects(spark: SparkSession, *values: Any) -> Any:
+def _array(spark: SparkSession, kind: Any, *values: Any) -> Any:
     gateway: Any = spark.sparkContext._gateway
-    array = gateway.new_array(_java(spark).java.lang.Object, len(values))
+    array = gateway.new_array(kind, len(values))
     for i, value in enumerate(values):
         array[i] = value
     return array

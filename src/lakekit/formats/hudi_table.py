@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
@@ -135,6 +136,16 @@ class HudiTable:
         """What was done after a version was."""
         base = next((i for i in self.instants if i.version == version), None)
         return [i for i in self.instants if base is None or i.order > base.order]
+
+    def keeps(self, version: str) -> bool:
+        """Whether the files of a version are still there, as Hudi itself judges before it reads them."""
+        try:
+            self._jvm.org.apache.hudi.common.table.timeline.TimelineUtils.validateTimestampAsOf(self.client, version)
+        except Py4JJavaError as error:
+            if "Cleaner cleaned up" in str(error):
+                return False
+            raise
+        return True
 
     def facts(self, instant: Instant) -> Facts | None:
         """What an instant of the active timeline wrote."""

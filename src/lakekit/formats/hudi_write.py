@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.columns import any_of, col
-from lakekit.errors import DataRejected
 from lakekit.formats.hudi_table import TOKEN, HudiTable
 
 _RETAINED = 30  # commits whose files stay readable
@@ -39,9 +36,6 @@ LOCATED = {"_hoodie.spark.sql.merge.into.prepped": "true"}
 UNPADDED = {"hoodie.parquet.small.file.limit": "0"}
 """New rows get files of their own: padding could put a row into the file group in which its key is being deleted."""
 
-_NO_PLACE = "lakekit: no partition path"
-_GREGORIAN = "DATE'1582-10-15'"
-
 
 def options(table: HudiTable, operation: str, token: str, more: Mapping[str, str]) -> dict[str, str]:
     """The writer's options; the user's own, kept with the table, come before lakekit's choices."""
@@ -53,25 +47,15 @@ def options(table: HudiTable, operation: str, token: str, more: Mapping[str, str
 
 def placed(rows: DataFrame, partitions: Sequence[str]) -> DataFrame:
     """The rows, failing at one whose partition value Hudi would read back as another."""
-    bad = {c: _unplaceable(col(c), rows.schema[c].dataType) for c in partitions}
-    checked = {c: F.when(test, F.raise_error(F.lit(_NO_PLACE))).otherwise(col(c)) for c, test in bad.items() if test is not None}
-    return rows.withColumns(checked) if checked else rows
+    return rows.withColumns({c: _placed(c, rows.schema[c].dataType) for c in partitions}) if partitions else rows
 
 
-def _unplaceable(value: Column, data_type: T.DataType) -> Column | None:
+def _placed(name: str, data_type: T.DataType) -> Column:
     if isinstance(data_type, T.StringType):
-        return any_of(value == text for text in ("", "__HIVE_DEFAULT_PARTITION__"))
-    return value < F.expr(_GREGORIAN) if isinstance(data_type, T.DateType) else None
-
-
-def save(rows: DataFrame, path: str, chosen: Mapping[str, str], table: str, partitions: Sequence[str]) -> None:
-    """Write; raises ``DataRejected`` for a partition value that has no place."""
-    try:
-        rows.write.format("hudi").options(**chosen).mode("append").save(path)
-    except (Py4JError, PySparkException) as error:
-        if _NO_PLACE in str(error):
-            raise DataRejected(
-                f"{table}: partition column {', '.join(partitions)} holds an empty text or a date before 1582-10-15, which Hudi would "
-                "read back as another value. Nothing was written. Replace it in the source, or partition by another column."
-            ) from error
-        raise
+        bad, what = any_of(col(name) == text for text in ("", "__HIVE_DEFAULT_PARTITION__")), "an empty text, which Hudi reads back as NULL"
+    elif isinstance(data_type, T.DateType):
+        bad, what = col(name) < F.expr("DATE'1582-10-15'"), "a date before 1582-10-15, which Hudi reads back as another"
+    else:
+        return col(name)
+    told = f"lakekit: partition column {name} holds {what}; replace it in the source, or partition by another column"
+    return F.when(bad, F.raise_error(F.lit(told))).otherwise(col(name))
