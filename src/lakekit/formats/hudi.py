@@ -25,7 +25,7 @@ from lakekit.formats.base import VERSIONS, Adapter, ChangeSet, Landing, Spec, Un
 from lakekit.formats.failures import translated
 from lakekit.formats.hudi_catalog import forget, register
 from lakekit.formats.hudi_create import make, unpartitionable, with_field, with_type
-from lakekit.formats.hudi_guard import held
+from lakekit.formats.hudi_guard import held, lock_confs
 from lakekit.formats.hudi_rows import DELETED, FILE, KEY, OLD, RECORD_KEY, key_text, located
 from lakekit.formats.hudi_table import COMMENT, META, SERVICES, HudiTable, Instant
 from lakekit.formats.hudi_write import LOCATED, UNPADDED, options, placed
@@ -118,7 +118,7 @@ class Hudi(Adapter):
             self.can({name: unpartitionable(spec.schema[name].dataType) or True}, name, f"partition_by {name}")
         self._check_name()
         mode = self.modes["merge-on-read" if spec.merge_on_read else "copy-on-write"]
-        with held(self.spark, self.table, self.path, spec.properties):
+        with held(self.spark, self.table, self.path, {**lock_confs(self.spark), **spec.properties}):
             if self.exists():
                 return
             with translated(self.table, "creating it"):
@@ -257,7 +257,7 @@ class Hudi(Adapter):
     @contextmanager
     def guard(self) -> Iterator[None]:
         table = self._load()
-        with held(self.spark, self.table, self.path, table.options):
+        with held(self.spark, self.table, self.path, {**lock_confs(self.spark), **table.options}):
             yield
 
 

@@ -51,6 +51,13 @@ def held(spark: SparkSession, table: str, path: str, options: Mapping[str, str])
             mine.discard(path)
 
 
+def lock_confs(spark: SparkSession) -> dict[str, str]:
+    """The session's confs ``hoodie.write.lock.*``, for tables that name no provider themselves."""
+    java = _java(spark)
+    every = java.scala.collection.JavaConverters.mapAsJavaMapConverter(spark._jsparkSession.conf().getAll()).asJava()
+    return {str(k): str(v) for k, v in every.items() if str(k).startswith("hoodie.write.lock.")}
+
+
 def local_folder(path: str) -> Path | None:
     """The folder of a table on a local file system, else ``None``.
 

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
@@ -138,14 +137,12 @@ class HudiTable:
         return [i for i in self.instants if base is None or i.order > base.order]
 
     def keeps(self, version: str) -> bool:
-        """Whether the files of a version are still there, as Hudi itself judges before it reads them."""
-        try:
-            self._jvm.org.apache.hudi.common.table.timeline.TimelineUtils.validateTimestampAsOf(self.client, version)
-        except Py4JJavaError as error:
-            if "Cleaner cleaned up" in str(error):
-                return False
-            raise
-        return True
+        """Whether the cleaner has left the files of a version."""
+        last = self.client.getActiveTimeline().getCleanerTimeline().filterCompletedInstants().lastInstant()
+        if not last.isPresent():
+            return True
+        cleaned = self._jvm.org.apache.hudi.common.util.CleanerUtils.getCleanerMetadata(self.client, last.get())
+        return version >= (cleaned.getEarliestCommitToRetain() or "")
 
     def facts(self, instant: Instant) -> Facts | None:
         """What an instant of the active timeline wrote."""

@@ -42,7 +42,9 @@ def options(table: HudiTable, operation: str, token: str, more: Mapping[str, str
     # Keeping a metadata table up costs more than the listings that it saves; but where one is, every writer must keep it up.
     lean = {} if table.has_metadata_table else {"hoodie.metadata.enable": "false"}
     fixed = {"hoodie.table.name": table.name, "hoodie.datasource.write.operation": operation, TOKEN: token}
-    return {**_DEFAULTS, **lean, **table.options, **fixed, **more}
+    # Lakekit holds the lock already (``hudi_guard``); the writer would wait for itself.
+    own = {key: value for key, value in table.options.items() if not key.startswith("hoodie.write.lock.")}
+    return {**_DEFAULTS, **lean, **own, **fixed, **more}
 
 
 def placed(rows: DataFrame, partitions: Sequence[str]) -> DataFrame:
