@@ -23,7 +23,7 @@ def deliveries(spark: SparkSession, events: int, *, seed: int) -> tuple[DataFram
 
     >>> first, second = deliveries(spark, 1000, seed=1)
     >>> first.count() + second.count(), first.join(second, "lsn", "left_semi").count()
-    (1020, 20)
+    (1026, 26)
     """
     changes = orders(spark, events, seed=seed)
     older = F.expr(f"lsn < {events * 3 // 5}")
