@@ -129,6 +129,12 @@ def _count_at(judged: DataFrame, truncated: str | None) -> int:
     return judged.where((col(CLASS) == TRUNCATION) & F.expr(f"{SEQ} = {truncated}")).count()
 
 
+def leaf_rows(df: DataFrame) -> int | None:
+    """How many rows the scan beneath a filtered table reads at most, where its statistics say so; no job runs."""
+    rows = df._jdf.queryExecution().optimizedPlan().collectLeaves().apply(0).stats().rowCount()
+    return int(str(rows.get())) if rows.isDefined() else None
+
+
 def _width(kept_frame: DataFrame) -> int:
     """The kept frame's size in bytes, in memory and on disk, as Spark measured it."""
     wanted = _rows(kept_frame).id()

@@ -15,8 +15,8 @@ from pyspark.sql import functions as F
 from lakekit.changes import DELETE, IGNORE, OP, REASON, SEQ, TRUNCATE, UPSERT
 from lakekit.columns import all_of, col, comparable, quoted
 
-CLASS, OLDEST = "_lk_class", "_lk_oldest"
-"""What became of an event inside its batch, and the lowest sequence that the batch has of its key."""
+CLASS, OLDEST, NEXT = "_lk_class", "_lk_oldest", "_lk_next"
+"""What became of an event inside its batch, the lowest sequence that the batch has of its key, and the next lower one."""
 
 WINNER, OLDER, REPEATED, TIED, TRUNCATION, IGNORED, BAD = "winner", "older", "repeated", "tied", "truncation", "ignored", "bad"
 
@@ -31,7 +31,7 @@ APPLIED, STALE, DUPLICATE, EQUAL, BEYOND = "applied", "stale", "duplicate", "equ
 def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: str) -> DataFrame:
     """Say of each event what it is inside its batch.
 
-    Adds ``_lk_class`` (winner, older, repeated, tied, truncation, ignored, bad) and ``_lk_oldest``. One shuffle by key, one sort;
+    Adds ``_lk_class`` (winner, older, repeated, tied, truncation, ignored, bad), ``_lk_oldest``, ``_lk_next``. One shuffle, one sort;
     rows that have no place in the order of a key (bad, ignored, truncation) are spread, not gathered in one task.
     """
     live = col(REASON).isNull() & col(OP).isin(UPSERT, DELETE)
@@ -68,7 +68,8 @@ def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: 
     )
     oldest = F.min(F.when(kept, col(SEQ))).over(whole(in_order))
     scratch = ("_lk_spread", "_lk_deleted_here", "_lk_again", "_lk_shared", "_lk_tied")
-    return marked.withColumns({CLASS: what, OLDEST: oldest}).drop(*scratch)
+    below = F.max(F.when(kept, col(SEQ))).over(in_order.rowsBetween(Window.unboundedPreceding, -1))
+    return marked.withColumns({CLASS: what, OLDEST: oldest, NEXT: below}).drop(*scratch)
 
 
 def _comparable_columns(events: DataFrame, payload: Sequence[str]) -> list[Column]:
@@ -89,15 +90,16 @@ def whole(window: WindowSpec) -> WindowSpec:
     return window.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
 
 
-def verdicts(winners: DataFrame, horizon: Column, forgotten: Column) -> DataFrame:
+def verdicts(winners: DataFrame, horizon: Column, truncated: Column, forgotten: Column) -> DataFrame:
     """Say what each winner does to what is known of its key.
 
     *winners* has the keys, ``_lk_op``, ``_lk_seq``, ``_lk_at`` (NULL: no row stands) and ``_lk_dead`` (NULL: no tombstone).
-    *horizon* is the sequence of the latest truncation, *forgotten* that below which tombstones were dropped; both may be NULL.
+    *horizon* is the latest truncation that the journal knows, *truncated* that of the batch, *forgotten* the sequence up to which
+    tombstones were dropped; each may be NULL.
     Adds ``_lk_action`` (what happens to the row) and ``_lk_verdict`` (how the event counts). ``equal``: the event has the
     sequence of the living row, so only its payload tells a duplicate from a tie.
     """
-    dead = F.greatest(col(DEAD), horizon)
+    dead = F.greatest(col(DEAD), horizon, truncated)
     stands = col(AT).isNotNull()
     # A crash between journal and table leaves a row standing that its tombstone already killed.
     alive = stands & ~F.coalesce(col(AT) <= dead, F.lit(False))
@@ -105,6 +107,8 @@ def verdicts(winners: DataFrame, horizon: Column, forgotten: Column) -> DataFram
     beyond = F.coalesce(col(SEQ) <= forgotten, F.lit(False)) & ~F.coalesce(col(AT) == col(SEQ), F.lit(False))
     hidden = F.coalesce(col(SEQ) <= dead, F.lit(False))
     upsert = col(OP) == UPSERT
+    # What the table shows until this batch changes it; a truncation of the batch itself does not make a repetition stale.
+    shown = stands & (col(SEQ) == col(AT)) & ~F.coalesce(col(AT) <= F.greatest(col(DEAD), horizon), F.lit(False))
     action = (
         F.when(beyond, mend)
         .when(upsert & hidden, mend)
@@ -116,8 +120,8 @@ def verdicts(winners: DataFrame, horizon: Column, forgotten: Column) -> DataFram
     )
     verdict = (
         F.when(beyond, BEYOND)
+        .when(upsert & shown, EQUAL)
         .when(upsert & hidden, STALE)
-        .when(upsert & alive & (col(SEQ) == col(AT)), EQUAL)
         .when(upsert & alive & (col(SEQ) < col(AT)), STALE)
         .when(upsert, APPLIED)
         .when(stands & (col(AT) <= col(SEQ)), F.when(F.coalesce(col(SEQ) < dead, F.lit(False)), STALE).otherwise(APPLIED))

@@ -216,7 +216,8 @@ def settle(shape: Shape, met: DataFrame, *, carry: Sequence[str] = (), marked: b
     kept = grouped.withColumn(ROW_SEQ, row_seq)
     settled = kept.withColumns({shape.new(c): _sequence_after(shape, c) for c in shape.table})
     valued = settled.withColumns({f"_lk_n{i}": _value_after(shape, c) for i, c in enumerate(shape.table)})
-    floor = F.when(any_of(~_equal(col(shape.new(c)), col(ROW_SEQ)) for c in shape.table), col(FLOOR_NOW))
+    # Above the floor a later value guards its column itself; only a column that nothing authored needs the floor.
+    floor = F.when(any_of(col(shape.new(c)).isNull() for c in shape.table), col(FLOOR_NOW))
     remembered = valued.withColumn("_lk_keep", floor)
     acted = remembered.withColumn(ACTION, _action(shape))
     nulled = sum((col(shape.new(c)).isNull().cast("int") for c in shape.feed), F.lit(0)) if marked else F.lit(0)

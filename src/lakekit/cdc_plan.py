@@ -20,6 +20,7 @@ from lakekit.cdc import (
     DUPLICATE,
     EQUAL,
     INSERT,
+    NEXT,
     NOTHING,
     OLDER,
     OLDEST,
@@ -75,8 +76,8 @@ def decide(batch: Batch, state: State, *, small: bool = True) -> DataFrame:
         decided = decided.join(state.dead, keys, "left")
     else:
         decided = decided.withColumn(DEAD, F.expr(null_struct(batch.sequence)))
-    truncated = greatest_literal(state.known.truncated, batch.truncated)
-    return verdicts(decided, _or_null(truncated, batch), _or_null(state.known.forgotten, batch))
+    known = (state.known.truncated, batch.truncated, state.known.forgotten)
+    return verdicts(decided, *(_or_null(literal, batch) for literal in known))
 
 
 def _or_null(literal: str | None, batch: Batch) -> Column:
@@ -97,32 +98,39 @@ def ruled(decided: DataFrame, rulings: DataFrame, keys: Sequence[str]) -> DataFr
 
 
 def may_show_older(decided: DataFrame) -> DataFrame:
-    """Decided keys whose row may show an older event of the batch."""
-    return decided.where((col(VERDICT) != EQUAL) & _between())
+    """Decided keys whose row may show an older event of the batch: surely so where the batch has one older sequence only."""
+    return decided.where(_between())
 
 
 def _between() -> Column:
-    return F.coalesce((col(OLDEST) <= col(AT)) & (col(AT) < col(SEQ)), F.lit(False))
+    return F.coalesce((col(VERDICT) != EQUAL) & (col(OLDEST) <= col(AT)) & (col(AT) <= col(NEXT)), F.lit(False))
 
 
-def rule(batch: Batch, decided: DataFrame, payload: DataFrame, *, small: bool = True) -> DataFrame:
-    """Compare every event that has the sequence of the living row with that row's payload.
+def older_equal(batch: Batch, decided: DataFrame, *, small: bool = True) -> DataFrame:
+    """The older events of the batch that have the very sequence of their row."""
+    alive = may_show_older(decided).select(*map(col, batch.keys), AT)
+    older = batch.of(OLDER).where(col(OP) == UPSERT).join(alive.hint(_hint(small)), list(batch.keys))
+    return older.where(col(SEQ) == col(AT))
 
-    Returns keys, ``_lk_class`` and ``_lk_ruling``: same (a duplicate), greater or lesser (a tie, by content).
-    Older events of the batch take part: what the table shows may be one of them.
+
+def _hint(small: bool) -> str:
+    return "broadcast" if small else "shuffle_hash"
+
+
+def rule(equal: DataFrame, keys: Sequence[str], payload: DataFrame, *, small: bool = True) -> DataFrame:
+    """Compare events that have the sequence of their living row with that row's payload.
+
+    Returns keys, ``_lk_class`` and ``_lk_ruling``: same (a duplicate), greater or lesser (a tie, by content), and the events.
     """
-    keys = list(batch.keys)
-    hint = "broadcast" if small else "shuffle_hash"
-    alive = decided.where((col(VERDICT) == EQUAL) | _between()).select(*map(col, keys), AT)
-    events = batch.of(WINNER, OLDER).where(col(OP) == UPSERT)
-    equal = events.join(alive.hint(hint), keys).where(col(SEQ) == col(AT))
-    authored = sorted(c for c in payload.columns if c in events.columns and c not in keys and not c.startswith("_lk"))
-    theirs = payload.select(*keys, *(col(c).alias(f"_lk_row_{c}") for c in authored))
-    types = {f.name: f.dataType for f in events.schema.fields}
+    authored = sorted(c for c in payload.columns if c in equal.columns and c not in keys and not c.startswith("_lk"))
+    types = {f.name: f.dataType for f in payload.schema.fields}
+    theirs = payload.select(*map(col, keys), *(col(c).alias(f"_lk_row_{c}") for c in authored))
     ours = F.struct(*(comparable(col(c), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
     row = F.struct(*(comparable(col(f"_lk_row_{c}"), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
     ruling = F.when(ours.eqNullSafe(row), SAME).when(ours > row, GREATER).otherwise(LESSER) if authored else F.lit(SAME)
-    return theirs.join(equal.hint(hint), keys).select(*keys, CLASS, OP, SEQ, *authored, ruling.alias(RULING))
+    events = equal.select(*map(col, keys), CLASS, OP, SEQ, *map(col, authored))
+    joined = theirs.join(events.hint(_hint(small)), list(keys))
+    return joined.select(*map(col, keys), CLASS, OP, SEQ, *map(col, authored), ruling.alias(RULING))
 
 
 def unmet(batch: Batch) -> dict[str, int]:
@@ -142,7 +150,7 @@ def tally(decided: DataFrame) -> DataFrame:
         F.count_if(action == REMOVE).alias("deleted"),
         F.count_if(standing & (action == NOTHING)).alias("unchanged"),
         F.count_if((col(OP) == DELETE) & (verdict == APPLIED) & F.coalesce(col(SEQ) > col(DEAD), F.lit(True))).alias("tombstones"),
-        F.count_if((verdict != EQUAL) & _between()).alias("older_maybe"),
+        F.count_if(_between()).alias("older_maybe"),
     )
 
 

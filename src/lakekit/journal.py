@@ -87,9 +87,14 @@ def dead_at(journal: DataFrame, keys: Sequence[str], run: str) -> DataFrame:
     return journal.where((col(KIND) == TOMBSTONE) & (col(RUN) != run)).groupBy(*map(col, keys)).agg(F.max(JSEQ).alias(DEAD))
 
 
+def is_marker() -> Column:
+    """Journal rows without a key."""
+    return col(KIND).isin(TRUNCATION, FORGOTTEN)
+
+
 def horizons(journal: DataFrame) -> DataFrame:
     """One row: the latest truncation and the forgotten horizon, each NULL where there is none."""
-    return journal.where(col(KIND).isin(TRUNCATION, FORGOTTEN)).select(
+    return journal.select(
         F.max(F.when(col(KIND) == TRUNCATION, col(JSEQ))).alias("truncated"),
         F.max(F.when(col(KIND) == FORGOTTEN, col(JSEQ))).alias("forgotten"),
     )

@@ -10,8 +10,7 @@ from pyspark.sql import functions as F
 
 from lakekit import cdc_plan
 from lakekit.batch import Batch, first_row, kept
-from lakekit.cdc import ACTION, AT, EQUAL, NOTHING, OLDER, REMOVE, TRUNCATION, WINNER
-from lakekit.changes import SEQ
+from lakekit.cdc import ACTION, AT, EQUAL, NOTHING, OLDER, REMOVE, TRUNCATION, VERDICT, WINNER
 from lakekit.columns import col
 from lakekit.plan import Known, Outcome, Plan, inside
 from lakekit.request import Pinned, Request, broadcastable, dead_rows, is_small, located, stored_rows, tie_conflict
@@ -58,9 +57,23 @@ def _settle(
         return decided, cdc_plan.outcome(batch, cdc_plan.unmet(batch), None, ties), None
     decided = stack.enter_context(kept(decided))  # counted, remembered and written from one look at the table
     found = first_row(cdc_plan.tally(decided))
-    if state.payload is None or not (found[EQUAL] or _older_equal(batch, decided, found)):
+    equal = decided.where(col(VERDICT) == EQUAL) if found[EQUAL] else None
+    if found["older_maybe"]:
+        older = stack.enter_context(kept(cdc_plan.older_equal(batch, decided, small=is_small(batch))))
+        if not older.isEmpty():
+            equal = older if equal is None else older.unionByName(equal, allowMissingColumns=True)
+    if state.payload is None or equal is None:
         return decided, cdc_plan.outcome(batch, found, None, ties), None
-    rulings = stack.enter_context(kept(cdc_plan.rule(batch, decided, state.payload, small=is_small(batch))))
+    return _compare(request, batch, state, decided, equal, found, stack)
+
+
+def _compare(
+    request: Request, batch: Batch, state: cdc_plan.State, decided: DataFrame, equal: DataFrame, found: dict[str, int], stack: ExitStack
+) -> tuple[DataFrame, Outcome, DataFrame | None]:
+    """Let payloads rule on the events that have their row's sequence. Raises ``TieConflict`` under ``ties="fail"``."""
+    assert state.payload is not None
+    ties = request.feed.ties
+    rulings = cdc_plan.rule(equal, batch.keys, state.payload, small=is_small(batch))
     ruled = first_row(cdc_plan.tally_rulings(rulings))
     disagree = cdc_plan.ties_in(ruled, WINNER, OLDER)
     if disagree and ties == "fail":
@@ -70,15 +83,6 @@ def _settle(
         found = first_row(cdc_plan.tally(decided))
     tied = rulings.where(col(cdc_plan.RULING) != cdc_plan.SAME) if disagree and ties == "quarantine" else None
     return decided, cdc_plan.outcome(batch, found, ruled, ties), tied
-
-
-def _older_equal(batch: Batch, decided: DataFrame, found: dict[str, int]) -> bool:
-    """Whether an older event of the batch has the very sequence of its row; a narrow look, and only where one may."""
-    if not found["older_maybe"]:
-        return False
-    alive = cdc_plan.may_show_older(decided).select(*map(col, batch.keys), AT)
-    older = batch.of(OLDER).select(*map(col, batch.keys), SEQ)
-    return not older.join(broadcastable(batch, alive), list(batch.keys)).where(col(SEQ) == col(AT)).isEmpty()
 
 
 def _beneath_truncation(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> DataFrame | None:

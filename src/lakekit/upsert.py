@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakekit import cdc_partial, journal, plan_complete, plan_partial, quarantine
-from lakekit.batch import Batch, evaluate, first_row, kept
+from lakekit.batch import Batch, evaluate, first_row, kept, leaf_rows
 from lakekit.cdc import BAD, TIED, judge
 from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_text, events
 from lakekit.columns import col
@@ -190,7 +190,10 @@ def _known(request: Request, pinned: Pinned) -> Known:
     if pinned.journal is None or pinned.journal.empty:
         return Known()
     sequence = request.memory.sequence
-    found = journal.horizons(request.target.journal.read(pinned.journal.version))
+    rows = request.target.journal.read(pinned.journal.version).where(journal.is_marker())
+    if leaf_rows(rows) == 0:
+        return Known()  # the files' statistics say that no marker was ever written
+    found = journal.horizons(rows)
     facts = first_row(
         found.select(*encoded_struct(col("truncated"), sequence, "truncated"), *encoded_struct(col("forgotten"), sequence, "forgotten"))
     )

@@ -93,15 +93,21 @@ class Delta(Adapter):
         snapshot = self._snapshot()
         metadata = snapshot.metadata()
         columns = metadata.partitionColumns()
-        files = snapshot.numOfFilesIfKnown()
         option = metadata.configuration().get(_DELETION_VECTORS)
         return View(
             version=str(snapshot.version()),
             schema=T.StructType.fromJson(json.loads(metadata.schema().json())),
             partition_columns=tuple(columns.apply(i) for i in range(columns.size())),
             merge_on_read=option.isDefined() and option.get() == "true",
-            empty=files.isDefined() and files.get() == 0,
+            empty=self._is_empty(int(snapshot.version())),
         )
+
+    def _is_empty(self, version: int) -> bool:
+        """Whether a version has no file, where a look at one small file says so; asking the snapshot would run Spark jobs."""
+        if version == 0:
+            return not any("add" in action for action in self._actions(0))
+        checksum = self._lines(f"{version:020d}.crc")
+        return bool(checksum) and json.loads(checksum[0]).get("numFiles") == 0
 
     def read(self, version: str | None = None) -> DataFrame:
         reader = self.spark.read.format("delta")
@@ -164,10 +170,16 @@ class Delta(Adapter):
 
     def _actions(self, version: int) -> list[dict[str, Any]]:
         """The actions of one commit, read from its file without a Spark job."""
-        log = self._log()
-        file = self.spark._jvm.org.apache.hadoop.fs.Path(f"{self.path}/_delta_log/{version:020d}.json")  # type: ignore[union-attr]
-        lines = log.store().read(file, self.spark._jsc.hadoopConfiguration()).mkString("\n")
-        return [json.loads(line) for line in lines.splitlines() if line]
+        return [json.loads(line) for line in self._lines(f"{version:020d}.json")]
+
+    def _lines(self, name: str) -> list[str]:
+        """The lines of a file of the log; none where it does not exist."""
+        jvm: Any = self.spark._jvm
+        path = f"{self.path}/_delta_log/{name}"
+        if not catalog.folder_exists(self.spark, path):
+            return []
+        text_ = self._log().store().read(jvm.org.apache.hadoop.fs.Path(path), self.spark._jsc.hadoopConfiguration()).mkString("\n")
+        return [line for line in text_.splitlines() if line]
 
     def landing(self, view: View, token: str, *, wrote: bool) -> Landing:
         current = int(self._snapshot().version())
