@@ -44,7 +44,8 @@ Operation = AddColumn | WidenColumn
 def diff(current: T.StructType, incoming: T.StructType) -> tuple[Operation, ...]:
     """The operations after which every incoming column fits; names compare as Spark does, without case.
 
-    >>> now, new = T.StructType().add("id", "int"), T.StructType().add("id", "bigint").add("channel", "string")
+    >>> now = T.StructType().add("id", T.IntegerType())
+    >>> new = T.StructType().add("id", T.LongType()).add("channel", T.StringType())
     >>> [str(operation) for operation in diff(now, new)]
     ['WidenColumn(id, int → bigint)', 'AddColumn(channel, string)']
     """
