@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from lakekit.errors import ConfigError
 from lakekit.formats.base import Adapter
 from lakekit.formats.delta import Delta
+from lakekit.formats.hudi import Hudi
 from lakekit.formats.iceberg import Iceberg
 
-ADAPTERS: dict[str, type[Adapter]] = {a.name: a for a in (Iceberg, Delta)}
-if find_spec("lakekit.formats.hudi"):
-    from lakekit.formats.hudi import Hudi
-
-    ADAPTERS["hudi"] = Hudi
+ADAPTERS: dict[str, type[Adapter]] = {a.name: a for a in (Iceberg, Delta, Hudi)}
 
 __all__ = ["ADAPTERS", "Adapter", "adapter_for"]
 

@@ -1,0 +1,147 @@
+"""The verbs beside upsert, on every format and mode: what stands before, the verb, what stands after."""
+
+from __future__ import annotations
+
+import pytest
+from pyspark.sql import SparkSession
+
+import lakekit as lk
+from lakekit.formats.base import VERSIONS, Unsupported
+from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
+from lakekit.testing import assert_same_rows
+from tests.contract.harness import MODES, Mode
+
+SCHEMA = "id int, name string, region string, at timestamp"
+
+
+@pytest.fixture(params=MODES, ids=lambda mode: mode.id)
+def mode(request: pytest.FixtureRequest) -> Mode:
+    return request.param
+
+
+def rows(spark: SparkSession, *values: tuple[object, ...]):
+    return spark.createDataFrame([(*v, None) for v in values], SCHEMA)
+
+
+def names(table: lk.Table) -> set[tuple[int, str]]:
+    return {(r.id, r.name) for r in table.df().select("id", "name").collect()}
+
+
+def test_life_of_a_table(spark: SparkSession, mode: Mode) -> None:
+    table = lk.Table(spark, f"verbs.life_{mode.slug}", format=mode.format)
+    assert not table.exists()
+    table.create(SCHEMA, partition_by=["region"], merge_on_read=mode.merge_on_read, comment="a test's table")
+    table.create(SCHEMA)  # it exists: nothing happens
+    assert table.exists() and table.df().columns == ["id", "name", "region", "at"] and names(table) == set()
+    assert lk.Table(spark, table.name).format == mode.format
+
+    first = table.append(rows(spark, (1, "a", "EU"), (2, "b", "EU"), (3, "c", "US")))
+    assert (first.read, first.applied, first.inserted, first.changed) == (3, 3, 3, True) and first.files_added > 0
+    nothing = table.append(rows(spark))
+    assert (nothing.changed, nothing.version, nothing.files_added) == (False, first.version, 0)
+
+    gone = table.delete("id = 2")
+    assert (gone.deleted, gone.changed) == (1, True) and names(table) == {(1, "a"), (3, "c")}
+    again = table.delete("id = 2")
+    assert (again.deleted, again.changed, again.version) == (0, False, gone.version)
+
+    over = table.overwrite(rows(spark, (7, "g", "US")), where="region = 'US' AND id > 2")
+    assert over.changed and names(table) == {(1, "a"), (7, "g")}
+    with pytest.raises(lk.errors.DataRejected, match="does not meet the condition"):
+        table.overwrite(rows(spark, (8, "h", "EU")), where="region = 'US'")
+    assert names(table) == {(1, "a"), (7, "g")}
+
+    history = table.versions()
+    assert history.schema == VERSIONS
+    known = {r.version: r for r in history.collect()}
+    assert {first.version, gone.version, over.version} <= set(known)
+    assert known[gone.version].parent == first.version
+    assert {r.id for r in table.as_of(first.version).collect()} == {1, 2, 3}
+    instant = known[gone.version].committed_at.strftime("%Y-%m-%d %H:%M:%S.%f")
+    assert {r.id for r in table.as_of(instant).collect()} == {1, 3}
+    with pytest.raises(lk.errors.TableNotFound, match="no version"):
+        table.as_of("123")
+
+    back = table.rollback(first.version)
+    assert back.operation == "rollback" and names(table) == {(1, "a"), (2, "b"), (3, "c")}
+    table.overwrite(rows(spark, (9, "i", "EU")))
+    assert_same_rows(table.df(), rows(spark, (9, "i", "EU")))
+    table.drop()
+    assert not table.exists()
+    with pytest.raises(lk.errors.TableNotFound):
+        table.df()
+
+
+def test_rollback_takes_tombstones_along(spark: SparkSession, mode: Mode) -> None:
+    table = lk.Table(spark, f"verbs.back_{mode.slug}", format=mode.format)
+
+    def feed(*events: tuple[object, ...]) -> lk.ChangeFeed:
+        df = spark.createDataFrame(list(events), "id int, name string, lsn long, op string")
+        return lk.changes(df, keys=["id"], sequence_by=["lsn"], delete_when="op = 'D'", except_columns=["op"])
+
+    table.create(feed((1, "a", 1, "I")), merge_on_read=mode.merge_on_read)
+    start = table.upsert(feed((1, "a", 1, "I"), (2, "b", 1, "I")))
+    table.upsert(feed((1, None, 5, "D")))
+    assert names(table) == {(2, "b")}
+    table.rollback(start.version)
+    assert names(table) == {(1, "a"), (2, "b")}
+    table.upsert(feed((1, "late", 3, "U")))  # the delete at 5 never happened in the state that we went back to
+    assert names(table) == {(1, "late"), (2, "b")}
+
+
+def test_retention_bounds_the_journal(spark: SparkSession, mode: Mode) -> None:
+    table = lk.Table(spark, f"verbs.old_{mode.slug}", format=mode.format)
+
+    def feed(*events: tuple[object, ...]) -> lk.ChangeFeed:
+        df = spark.createDataFrame(list(events), "id int, name string, lsn long, op string")
+        return lk.changes(df, keys=["id"], sequence_by=["lsn"], delete_when="op = 'D'", except_columns=["op"])
+
+    table.create(feed((1, "a", 1, "I")), merge_on_read=mode.merge_on_read)
+    with pytest.raises(lk.errors.ConfigError, match="interval"):
+        table.upsert(feed((1, "a", 1, "I")), tombstone_retention="soon")
+    table.upsert(feed((1, "a", 1, "I"), (2, "b", 1, "I"), (1, None, 5, "D")))
+    table.upsert(feed((3, "c", 6, "I")), tombstone_retention="0 seconds")
+    journal = lk.Table(spark, f"{table.name}__journal", format=mode.format).df()
+    assert [r._kind for r in journal.collect()] == ["forgotten"]
+    late = table.upsert(feed((1, "resurrected?", 3, "U"), (2, "new", 7, "U")))
+    assert (late.stale, late.beyond_horizon, late.applied) == (1, 1, 1)
+    assert names(table) == {(2, "new"), (3, "c")}
+
+
+def test_evolve(spark: SparkSession, mode: Mode) -> None:
+    table = lk.Table(spark, f"verbs.grow_{mode.slug}", format=mode.format)
+    table.create("id int, name string", merge_on_read=mode.merge_on_read)
+    table.append(spark.createDataFrame([(1, "a")], "id int, name string"))
+    wider = spark.createDataFrame([(2, "b", "web")], "id int, name string, channel string")
+    with pytest.raises(lk.errors.SchemaConflict, match="channel"):
+        table.append(wider)
+    with pytest.raises(lk.errors.SchemaConflict, match="not allowed"):
+        table.evolve(wider, allow=[])
+    assert [str(operation) for operation in table.evolve(wider)] == ["AddColumn(channel, string)"]
+    assert table.evolve(wider) == ()
+    table.append(wider)
+    assert {tuple(r) for r in table.df().collect()} == {(1, "a", None), (2, "b", "web")}
+
+
+TRANSFORMS: list[Transform] = [
+    Identity("region"), Years("at"), Months("at"), Days("at"), Hours("at"), Bucket("id", 4), Truncate("name", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=lambda t: t.name)
+def test_partition_transforms(spark: SparkSession, mode: Mode, transform: Transform) -> None:
+    if mode.merge_on_read:
+        pytest.skip("a partition transform does not depend on the write mode")
+    table = lk.Table(spark, f"verbs.by_{transform.name}_{mode.slug}", format=mode.format)
+    from lakekit.formats import adapter_for
+
+    able = adapter_for(mode.format).partitioning.get(type(transform))
+    if able is None or isinstance(able, Unsupported):
+        with pytest.raises(lk.errors.UnsupportedOperation, match="Instead: "):
+            table.create(SCHEMA, partition_by=[transform])
+        assert not table.exists()
+        return
+    table.create(SCHEMA, partition_by=[transform])
+    df = spark.sql("SELECT id, concat('n', id) AS name, 'EU' AS region, timestamp'2024-06-01 23:30:00Z' AS at FROM range(3)")
+    table.append(df.selectExpr("int(id)", "name", "region", "at"))
+    assert names(table) == {(0, "n0"), (1, "n1"), (2, "n2")}
