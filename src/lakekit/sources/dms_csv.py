@@ -31,7 +31,7 @@ def read_csv(spark: SparkSession, path: Paths, files: Sequence[str], layout: Lay
     op_at = declared.names.index(op) if op else 0
     schema = T.StructType([f for f in declared.fields if f.name != op])
     df = _laid_out(_described(_records(spark, path, layout, schema.names), layout, schema.names), schema.names, op_at, layout)
-    values = {name: delimited.null_marked(col(_VALUES)[i], layout.dialect, quoted=col(QUOTED)) for i, name in enumerate(schema.names)}
+    values = {name: delimited.null_marked(F.get(_VALUES, i), layout.dialect, quoted=col(QUOTED)) for i, name in enumerate(schema.names)}
     df = df.withColumns({**values, REASON: _misshapen(layout, schema.names, sparse=sparse)})
     df = df.withColumn(OP, operation(layout, bare=~col(_HAS_OP))).withColumnRenamed(RECORD, RAW)
     df = _unauthored(df, schema.names, layout, sparse=sparse)
@@ -90,15 +90,15 @@ def _has_op(layout: Layout, width: int) -> Column:
 
 
 def _laid_out(df: DataFrame, names: Sequence[str], op_at: int, layout: Layout) -> DataFrame:
-    """Add the fields of the declared columns in declared order (NULL-padded), and the operation.
+    """Add the fields of the declared columns in declared order and the operation.
 
     By name where the file has a header, else by place; one array, so that a column is then a plain look-up.
     """
     by_name = F.array(*(_named(name) for name in names))
-    padded = F.concat(FIELDS, F.array_repeat(F.lit(None).cast("string"), len(names) + 1))
-    before, after = F.slice(padded, 1, op_at), F.slice(padded, op_at + 2, len(names) - op_at)
-    without_op = F.concat(before, after) if op_at else after
-    by_place = F.when(col(_HAS_OP), without_op).otherwise(F.slice(padded, 1, len(names)))
+    without_op = F.slice(FIELDS, op_at + 2, len(names))
+    if op_at:
+        without_op = F.concat(F.slice(FIELDS, 1, op_at), without_op)
+    by_place = F.when(col(_HAS_OP), without_op).otherwise(col(FIELDS))
     placed_op = F.when(col(_NAMED), _named(layout.op_column or "")).otherwise(F.get(FIELDS, op_at))
     opcode = F.when(col(_HAS_OP), placed_op).cast("string")
     return df.withColumns({_VALUES: F.when(col(_NAMED), by_name).otherwise(by_place), OPCODE: F.upper(F.trim(opcode))})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 
 from lakekit.changes import ABSENT, OP, REASON, ChangeFeed
 
@@ -15,7 +16,13 @@ Sequence = tuple[tuple[bool, Any], ...]
 
 def rows(feed: ChangeFeed) -> list[dict[str, Any]]:
     """All rows of the feed's frame, bad ones too, in the feed's order."""
-    return sorted((r.asDict() for r in feed.df.collect()), key=lambda row: order(row, feed))
+    return sorted((r.asDict() for r in _collected(feed.df)), key=lambda row: order(row, feed))
+
+
+@lru_cache(maxsize=32)
+def _collected(df: DataFrame) -> list[Row]:
+    """A frame is collected once, however often a test looks at it."""
+    return df.collect()
 
 
 def order(row: dict[str, Any], feed: ChangeFeed) -> Sequence:
@@ -55,7 +62,3 @@ def conf(spark: SparkSession, **settings: str) -> Iterator[None]:
     finally:
         for name, old in before.items():
             spark.conf.unset(name) if old is None else spark.conf.set(name, old)
-
-
-def row(**values: Any) -> Row:
-    return Row(**values)
