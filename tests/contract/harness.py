@@ -164,8 +164,8 @@ def conf(spark: SparkSession, key: str, value: str) -> Iterator[None]:
 
 
 def confs(spark: SparkSession) -> dict[str, str]:
-    """Every conf that is set in the session."""
-    return {row.key: row.value for row in spark.sql("SET").collect()}
+    """Every conf that is set in the session, but for the note that Delta itself leaves there."""
+    return {row.key: row.value for row in spark.sql("SET").collect() if not row.key.endswith(".lastCommitVersionInSession")}
 
 
 def utc(text: str) -> datetime:
