@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from lakekit.batch import Batch
 from lakekit.cdc import (
@@ -44,13 +45,15 @@ SAME, GREATER, LESSER = "same", "greater", "lesser"
 class State:
     """What stands of the batch's keys; ``None``: nothing.
 
-    *rows* has the keys, ``_lk_at`` and locators, *payload* every column of the rows that the bounds leave, *dead* the tombstones.
+    *rows* has the keys, ``_lk_at`` and where the row stands (columns *places*), *payload* every column of the rows that the
+    bounds leave, *dead* the tombstones.
     """
 
     rows: DataFrame | None
     payload: DataFrame | None
     dead: DataFrame | None
     known: Known
+    places: Mapping[str, T.DataType] = field(default_factory=dict)
 
     def nothing_stands(self, batch: Batch) -> bool:
         """Whether no winner can meet anything, so that the batch alone says what happens."""
@@ -71,7 +74,8 @@ def decide(batch: Batch, state: State, *, small: bool = True) -> DataFrame:
     if state.rows is not None:
         decided = decided.join(F.broadcast(state.rows) if small else state.rows, keys, "left")
     else:
-        decided = decided.withColumn(AT, F.expr(null_struct(batch.sequence)))
+        nowhere = {name: F.lit(None).cast(kind) for name, kind in state.places.items()}
+        decided = decided.withColumns({AT: F.expr(null_struct(batch.sequence)), **nowhere})
     if state.dead is not None:
         decided = decided.join(state.dead, keys, "left")
     else:

@@ -13,7 +13,7 @@ from lakekit.batch import Batch, first_row, kept
 from lakekit.cdc import ACTION, AT, EQUAL, NOTHING, OLDER, REMOVE, TRUNCATION, VERDICT, WINNER
 from lakekit.columns import col
 from lakekit.plan import Known, Outcome, Plan, inside
-from lakekit.request import Pinned, Request, broadcastable, dead_rows, is_small, located, stored_rows, tie_conflict
+from lakekit.request import Pinned, Request, broadcastable, dead_rows, is_small, located, places, stored_rows, tie_conflict
 
 
 def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> Plan:
@@ -44,7 +44,7 @@ def _state(request: Request, batch: Batch, pinned: Pinned) -> cdc_plan.State:
     rows = None
     if stored is not None:
         rows = located(request, pinned, stored).join(broadcastable(batch, batch.of(WINNER).select(*map(col, keys))), keys, "left_semi")
-    return cdc_plan.State(rows, stored, dead_rows(request, batch, pinned), pinned.known)
+    return cdc_plan.State(rows, stored, dead_rows(request, batch, pinned), pinned.known, places(request, pinned))
 
 
 def _settle(

@@ -19,7 +19,7 @@ from lakekit.literals import null_struct
 from lakekit.plan import Outcome, Plan, inside
 from lakekit.plan_complete import with_truncations
 from lakekit.pruning import where
-from lakekit.request import Pinned, Request, broadcastable, dead_rows, tie_conflict, visible, where_it_stood
+from lakekit.request import Pinned, Request, broadcastable, dead_rows, places, tie_conflict, visible, where_it_stood
 
 _ROW = "row"  # the operation of a stored row that takes part without an event: a truncation may reach into it
 
@@ -37,7 +37,7 @@ def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> Pl
         raise tie_conflict(request, ties)
     if ties:
         met, base = met.where(~col(TIE)), replace(base, quarantined=base.quarantined + ties)
-    settled = stack.enter_context(kept(cdc_partial.settle(shape, met, carry=_carried(request, pinned), marked=request.feed.partial)))
+    settled = stack.enter_context(kept(cdc_partial.settle(shape, met, carry=list(places(request, pinned)), marked=request.feed.partial)))
     result = _counted(shape, base, met, settled)
     horizon = F.expr(greatest_literal(pinned.known.truncated, batch.truncated) or null_struct(batch.sequence))
     graves = stack.enter_context(kept(cdc_partial.burials(settled, batch.keys, horizon)))
@@ -71,10 +71,6 @@ def shape_of(request: Request, pinned: Pinned) -> Shape:
     )
 
 
-def _carried(request: Request, pinned: Pinned) -> list[str]:
-    return [*request.target.table.locators, *(f"_lk_old_{c}" for c in pinned.table.partition_columns)]
-
-
 def _meet(request: Request, batch: Batch, pinned: Pinned, shape: Shape, stack: ExitStack) -> DataFrame:
     events = batch.of(OLDER)
     state = None
@@ -83,9 +79,7 @@ def _meet(request: Request, batch: Batch, pinned: Pinned, shape: Shape, stack: E
         if batch.truncated is not None:
             events = events.unionByName(state.select(*map(col, shape.keys), F.lit(_ROW).alias(OP)), allowMissingColumns=True)
     if state is None:
-        missing = {c: F.lit(None).cast("string") for c in request.target.table.locators}
-        missing |= {f"_lk_old_{c}": F.lit(None).cast(shape.types[c]) for c in pinned.table.partition_columns}
-        events = events.withColumns(missing) if missing else events
+        events = events.withColumns({name: F.lit(None).cast(kind) for name, kind in places(request, pinned).items()})
     null = null_struct(batch.sequence)
     horizon = F.expr(greatest_literal(pinned.known.truncated, batch.truncated) or null)
     forgotten = F.expr(pinned.known.forgotten or null)

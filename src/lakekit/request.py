@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from lakekit import journal
 from lakekit.batch import Batch
@@ -100,6 +101,12 @@ def located(request: Request, pinned: Pinned, stored: DataFrame) -> DataFrame:
     """Stored rows as keys, sequence, and where they stand."""
     at = F.expr(request.memory.at()).alias(AT)
     return stored.select(*map(col, request.feed.keys), at, *map(col, request.target.table.locators), *where_it_stood(pinned))
+
+
+def places(request: Request, pinned: Pinned) -> dict[str, T.DataType]:
+    """The columns that say where a stored row stands: the format's locators and the old partition values."""
+    found: dict[str, T.DataType] = {name: T.StringType() for name in request.target.table.locators}
+    return found | {f"_lk_old_{c}": pinned.table.schema[c].dataType for c in pinned.table.partition_columns}
 
 
 def where_it_stood(pinned: Pinned) -> list[Column]:

@@ -122,10 +122,9 @@ class Iceberg(Adapter):
         return tuple(schema.findColumnName(f.sourceId()) for f in spec.fields() if f.transform().isIdentity())
 
     def read(self, version: str | None = None) -> DataFrame:
-        reader = self.spark.read
-        if version is not None:
-            reader = reader.option("snapshot-id", version)
-        return reader.table(self.full_name)
+        # By name, the one spelling that every Spark line understands: of the read options, `snapshot-id` is refused by the newer
+        # and `versionAsOf` silently ignored by the older one.
+        return self.spark.table(self.full_name if version is None else f"{self.full_name}.{quoted(f'snapshot_id_{version}')}")
 
     def create(self, spec: Spec) -> None:
         transforms = [self.can(self.partitioning, type(t), f"partition transform {t.name}")(t) for t in spec.partitioning]
