@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -133,15 +133,14 @@ class Hudi(Adapter):
     def apply(self, view: View, changes: ChangeSet, token: str) -> None:
         table = self._load()
         self._check_keys(table, changes)
-        rows = changes.rows
-        if KEY in table.record_key:
-            # A row that stands keeps the record key that it has, whoever gave it.
-            rows = rows.withColumn(KEY, F.when(col(ACTION) == INSERT, key_text(changes.keys, table.schema)).otherwise(col(RECORD_KEY)))
-        if view.empty:
-            rows = rows.where(col(ACTION) == INSERT)
-            self._write(table, _complete(rows, table), "bulk_insert", token)
-        else:
-            self._upsert(table, rows, token, deletes=bool(changes.deletes or (changes.updates and table.partition_columns)))
+        if view.empty:  # no row stands, so none has locators
+            news = changes.rows.where(col(ACTION) == INSERT)
+            self._write(table, _complete(_keyed(news, table, lambda: key_text(changes.keys, table.schema)), table), "bulk_insert", token)
+            return
+        # A row that stands keeps the record key that it has, whoever gave it.
+        new, stands = col(ACTION) == INSERT, col(RECORD_KEY)
+        rows = _keyed(changes.rows, table, lambda: F.when(new, key_text(changes.keys, table.schema)).otherwise(stands))
+        self._upsert(table, rows, token, deletes=bool(changes.deletes or (changes.updates and table.partition_columns)))
 
     def _check_keys(self, table: HudiTable, changes: ChangeSet) -> None:
         if table.record_key != (KEY,) and set(table.record_key) != set(changes.keys):
@@ -261,9 +260,14 @@ class Hudi(Adapter):
             yield
 
 
+def _keyed(rows: DataFrame, table: HudiTable, key: Callable[[], Column]) -> DataFrame:
+    """The rows with their record key, where that is a column of lakekit's own."""
+    return rows.withColumn(KEY, key()) if KEY in table.record_key else rows
+
+
 def _unkeyed(rows: DataFrame, table: HudiTable) -> DataFrame:
-    """Rows whose keys nobody named: where the record key is lakekit's own, any text that no other row has will do."""
-    return rows.withColumn(KEY, F.expr("uuid()")) if KEY in table.record_key else rows
+    """Rows whose keys nobody named: any text that no other row has will do."""
+    return _keyed(rows, table, lambda: F.expr("uuid()"))
 
 
 def _complete(rows: DataFrame, table: HudiTable) -> DataFrame:
