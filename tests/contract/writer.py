@@ -84,7 +84,8 @@ def serve(warehouse: str) -> None:
     import lakekit as lk
     from lakekit.testing.plugin import QUICK
 
-    answers, sys.stdout = sys.stdout, sys.stderr  # nothing but answers goes to the other side
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # nothing but answers goes to the other side: the JVM inherits standard output and writes there too
     spark = lk.session(warehouse=warehouse, app_name="lakekit-writer", conf=QUICK)
     _say(answers, {"ready": True})
     for line in sys.stdin:
