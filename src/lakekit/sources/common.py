@@ -21,7 +21,7 @@ Declared = str | Sequence[str] | T.StructType
 Parsed = tuple[Column, Column | None]
 """A value, and when it makes its row bad (``None``: never)."""
 
-_VALUE, _JSON = "_lk_value_", "_lk_json"
+_VALUE, _JSON, _BARRIER = "_lk_value_", "_lk_json", "_lk_barrier"
 
 NO_NULL = "\u241elk-null"
 """Given to Spark as the spelling of NULL, so that only an empty field without quotes is NULL and ``""`` stays empty text."""
@@ -78,10 +78,15 @@ def parsed(df: DataFrame, schema: T.StructType, matters: Mapping[str, Column] | 
     """
     pairs = {f.name: _parse(df, f) for f in schema.fields}
     raw = [col(RAW)] if RAW in df.columns else []
-    # Values and the verdict on them in two steps, so that each value is computed once.
-    df = df.withColumns({_JSON: as_json(df), **{_VALUE + name: value for name, (value, _) in pairs.items()}})
+    # Values and the verdict on them in two steps, so that each value is computed once. The step must not be undone: Spark would push
+    # a filter on the reason below it, with all that values and reason are made of written out again and again. It pushes nothing
+    # below a step that is not deterministic; the partition's number is the cheapest such thing.
+    values = {_VALUE + name: value for name, (value, _) in pairs.items()}
+    df = df.withColumns({**values, _JSON: as_json(df), _BARRIER: F.spark_partition_id()})
     reason = _reason(df, schema, pairs, matters or {})
-    columns = [_as_declared(name, schema) for name in df.columns if not name.startswith(_VALUE) and name not in (RAW, REASON, _JSON)]
+    columns = [
+        _as_declared(name, schema) for name in df.columns if not name.startswith(_VALUE) and name not in (RAW, REASON, _JSON, _BARRIER)
+    ]
     return df.select(*columns, reason.alias(REASON), F.coalesce(*raw, F.when(reason.isNotNull(), col(_JSON))).alias(RAW))
 
 
@@ -93,7 +98,7 @@ def _reason(df: DataFrame, schema: T.StructType, pairs: Mapping[str, Parsed], ma
         for bad in [pairs[f.name][1]]
         if bad is not None
     ]
-    return F.coalesce(*known, *verdicts, F.lit(None).cast("string"))
+    return F.when(col(_BARRIER) >= 0, F.coalesce(*known, *verdicts, F.lit(None).cast("string")))
 
 
 def _as_declared(name: str, schema: T.StructType) -> Column:
