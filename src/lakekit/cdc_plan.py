@@ -121,12 +121,12 @@ def _hint(small: bool) -> str:
     return "broadcast" if small else "shuffle_hash"
 
 
-def rule(equal: DataFrame, keys: Sequence[str], payload: DataFrame, *, small: bool = True) -> DataFrame:
-    """Compare events that have the sequence of their living row with that row's payload.
+def rule(equal: DataFrame, keys: Sequence[str], authored: Sequence[str], payload: DataFrame, *, small: bool = True) -> DataFrame:
+    """Compare events that have the sequence of their living row with that row's payload, in the columns that they author.
 
     Returns keys, ``_lk_class`` and ``_lk_ruling``: same (a duplicate), greater or lesser (a tie, by content), and the events.
     """
-    authored = sorted(c for c in payload.columns if c in equal.columns and c not in keys and not c.startswith("_lk"))
+    authored = sorted(authored)
     types = {f.name: f.dataType for f in payload.schema.fields}
     theirs = payload.select(*map(col, keys), *(col(c).alias(f"_lk_row_{c}") for c in authored))
     ours = F.struct(*(comparable(col(c), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))

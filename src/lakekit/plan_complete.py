@@ -73,7 +73,7 @@ def _compare(
     """Let payloads rule on the events that have their row's sequence. Raises ``TieConflict`` under ``ties="fail"``."""
     assert state.payload is not None
     ties = request.feed.ties
-    rulings = cdc_plan.rule(equal, batch.keys, state.payload, small=is_small(batch))
+    rulings = cdc_plan.rule(equal, batch.keys, request.feed.payload, state.payload, small=is_small(batch))
     ruled = first_row(cdc_plan.tally_rulings(rulings))
     disagree = cdc_plan.ties_in(ruled, WINNER, OLDER)
     if disagree and ties == "fail":

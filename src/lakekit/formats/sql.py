@@ -65,9 +65,11 @@ def replace_where(target: str, source: str, columns: Sequence[str], where: str) 
     """Replace the rows that meet a condition, whatever files they lie in: a MERGE in which nothing matches."""
     names = ", ".join(quoted(c) for c in columns)
     values = ", ".join(f"s.{quoted(c)}" for c in columns)
-    never = f"CAST(t.{quoted(columns[0])} AS STRING) = s._lk_never"  # an equality, or the engine joins every row with every row
+    first = quoted(columns[0])
+    # Never true, but an equality that is not seen to be constant: else the engine joins every row with every row.
+    never = f"concat('t', CAST(t.{first} AS STRING)) = concat('s', CAST(s.{first} AS STRING))"
     return (
-        f"MERGE INTO {target} t USING (SELECT *, CAST(NULL AS STRING) AS _lk_never FROM {source}) s ON {never} "
+        f"MERGE INTO {target} t USING {source} s ON {never} "
         f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values}) WHEN NOT MATCHED BY SOURCE AND ({where}) THEN DELETE"
     )
 
