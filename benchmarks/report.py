@@ -55,7 +55,7 @@ def markdown(runs: Sequence[Run], size: Size, repeats: int, machine: str, load: 
         f"## {size.rows:,} rows × 20 columns × {size.partitions} partitions, {size.events:,} events",
         "",
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {machine}; load average before {load[0]}, after {load[1]}; shortest of {repeats}.",
-        "Each pair is hand-written / lakekit. MB and files are those that the run added to the table's folder; read is through the file system.",
+        "Each pair is hand-written / lakekit. Files are those that the run added to the table's folder, MB read those through the file system.",
         "",
         "| | scenario | seconds | ratio | goal | Spark jobs | MB read | MB shuffled | data files | MB of files |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -81,9 +81,10 @@ def _line(mode: str, scenario: str, runs: list[Run], size: Size) -> str:
 def machine(spark: SparkSession) -> str:
     """Processor, memory, versions."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    formats = ", ".join(f"{name} {version}" for name, version in sorted((name, local_runtime().build(name).version) for name in local_runtime().tested))
+    formats = ", ".join(f"{name} {local_runtime().build(name).version}" for name in sorted(local_runtime().tested))
     java = spark._jvm.System.getProperty("java.version")  # type: ignore[union-attr]
-    return f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GB; Spark {spark.version}, Java {java}, Python {platform.python_version()}, {formats}"
+    versions = f"Spark {spark.version}, Java {java}, Python {platform.python_version()}, {formats}"
+    return f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GB; {versions}"
 
 
 def _processor() -> str:

@@ -104,7 +104,8 @@ class Subject:
 
     def fingerprint(self) -> tuple[int, int]:
         """Number of rows and a sum over their values."""
-        row = self.table.df().select(F.xxhash64(*data.COLUMNS).alias("h")).agg(F.count("*"), F.sum(F.col("h").cast("decimal(38,0)"))).first()
+        hashes = self.table.df().select(F.xxhash64(*data.COLUMNS).cast("decimal(38,0)").alias("h"))
+        row = hashes.agg(F.count("*"), F.sum("h")).first()
         assert row is not None
         return int(row[0]), int(row[1] or 0)
 
@@ -137,7 +138,8 @@ def measure(subject: Subject, scenario: str, act: Callable[[], None]) -> report.
 
 def _show(found: Metered) -> None:
     for job in found.jobs:
-        print(f"      {job.seconds:6.2f} s {job.tasks:4d} tasks {job.shuffled >> 20:5d} MB shuffled {job.input_bytes >> 20:5d} MB in  {job.description or job.name}")
+        moved = f"{job.shuffled >> 20:5d} MB shuffled {job.input_bytes >> 20:5d} MB in"
+        print(f"      {job.seconds:6.2f} s {job.tasks:4d} tasks {moved}  {job.description or job.name}")
 
 
 def runs(spark: SparkSession, mode: Mode, files: data.Files, scenarios: tuple[str, ...], repeats: int, show: bool) -> Iterator[report.Run]:
@@ -181,7 +183,7 @@ def _same(subjects: list[Subject]) -> None:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=400_000)
+    parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--columns", type=int, default=20, choices=[20], help="the generated rows have 20 columns")
     parser.add_argument("--partitions", type=int, default=40)
     parser.add_argument("--events", type=int, default=None, help="events of a feed (default: a tenth of the rows)")

@@ -6,20 +6,22 @@ What an upsert must not read is taken away while it runs: had it looked, it woul
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from benchmarks.meter import Metered, metered
 from pyspark.sql import DataFrame, SparkSession
 
 import lakekit as lk
-from benchmarks.meter import Metered, metered
 from tests.contract.harness import DB, Mode, check_sum, data_files, files
 
-JOBS = {"iceberg": 12, "delta": 16, "hudi": 16}
-REPLAY_JOBS = 8
+JOBS = {"iceberg": 12, "delta": 16, "hudi": 22}
+REPLAY_JOBS = {"iceberg": 8, "delta": 8, "hudi": 20}
+"""Hudi lists partitions and files by Spark jobs of its own, two or three for each look at a table."""
+
 STATISTICS = ("iceberg", "delta")
 """Formats whose metadata tells the lowest and highest key of a data file; Hudi's would need its metadata table."""
 
@@ -78,8 +80,8 @@ def lake(spark: SparkSession, mode: Mode, tmp_path: Path, request: pytest.Fixtur
 def rows(spark: SparkSession, first: int, count: int, *, seq: int = 0, op: str = "U", parts: int = 5, name: str = "name") -> DataFrame:
     """Events of consecutive ids; an id's partition is its remainder."""
     return spark.range(first, first + count).selectExpr(
-        f"cast(id % {parts} as int) part", "id", f"{seq} + id seq", f"concat('{name} ', sha1(string(id))) name", "cast(id / 7 as decimal(12,2)) amount",
-        f"'{op}' op",
+        f"cast(id % {parts} as int) part", "id", f"{seq} + id seq", f"concat('{name} ', sha1(string(id))) name",
+        "cast(id / 7 as decimal(12,2)) amount", f"'{op}' op",
     )  # fmt: skip
 
 
@@ -136,7 +138,7 @@ def test_jobs_and_source(lake: Lake, spark: SparkSession) -> None:
         assert not again.changed and (again.version, again.files_added) == (commit.version, 0)
         assert (lake.files(), lake.table.versions().count()) == (before, versions), "a batch applied before writes nothing"
         assert replay.scanned("orc") == MIXED
-        assert len(replay.jobs) <= REPLAY_JOBS, show(replay)
+        assert len(replay.jobs) <= REPLAY_JOBS[lake.mode.format], show(replay)
 
 
 def test_journal_left_alone(lake: Lake, spark: SparkSession) -> None:
