@@ -55,7 +55,7 @@ def markdown(runs: Sequence[Run], size: Size, repeats: int, machine: str, load: 
         f"## {size.rows:,} rows × 20 columns × {size.partitions} partitions, {size.events:,} events",
         "",
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {machine}; load average before {load[0]}, after {load[1]}; shortest of {repeats}.",
-        "Each pair is hand-written / lakekit. Files are those that the run added to the table's folder, MB read those through the file system.",
+        "Each pair is hand-written / lakekit. Files are what the run added to the folder, MB read what went through the file system.",
         "",
         "| | scenario | seconds | ratio | goal | Spark jobs | MB read | MB shuffled | data files | MB of files |",
         "|---|---|---|---|---|---|---|---|---|---|",
