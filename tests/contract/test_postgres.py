@@ -111,8 +111,13 @@ def _same_rows(df: DataFrame, expected: dict[int, Row]) -> None:
     got = {row["id"]: {**row, "raw": None if row["raw"] is None else bytes(row["raw"])} for row in found}
     assert got.keys() == expected.keys(), f"seed {SEED}"
     for key, row in expected.items():
-        wrong = [n for n in names if got[key][n] != row[n]]
-        assert not wrong, f"seed {SEED}, id {key}: {', '.join(wrong)} differ"
+        wrong = {n: (_short(got[key][n]), _short(row[n])) for n in names if got[key][n] != row[n]}
+        assert not wrong, f"seed {SEED}, id {key}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:40]} … {text[-30:]} ({len(value)})"
 
 
 def _messages(log: Log) -> list[feeds.Message]:
