@@ -48,11 +48,11 @@ def postgres() -> Iterator[str]:
     if user:
         shutil.chown(home, user)
     run = _Runner(binaries, home, user)
+    guard = run.guard()
     try:
         yield run.start()
     finally:
-        run.stop()
-        shutil.rmtree(home, ignore_errors=True)
+        guard.communicate(timeout=120)
 
 
 @dataclass
@@ -74,16 +74,22 @@ class _Runner:
         self("pg_ctl", "-D", data, "-w", "-t", "120", "-l", str(self.home / "log"), "-o", options, "start")
         return f"host=127.0.0.1 port={port} user=tester password={password} dbname=postgres"
 
-    def stop(self) -> None:
-        if (self.home / "data" / "postmaster.pid").exists():
-            self("pg_ctl", "-D", str(self.home / "data"), "-w", "-m", "immediate", "stop")
+    def guard(self) -> subprocess.Popen[bytes]:
+        """Stops the server and tidies up when its standard input ends: when told to, and also when the tests are killed."""
+        script = 'cat; "$1/pg_ctl" -D "$2/data" -w -m immediate stop; rm -rf "$2"'
+        command = ["sh", "-c", script, "guard", str(self.binaries), str(self.home)]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, stdin=subprocess.PIPE, cwd="/", start_new_session=True, **quiet, **self.as_user)
+
+    @property
+    def as_user(self) -> dict[str, Any]:
+        return {"user": self.user, "group": pwd.getpwnam(self.user).pw_gid, "extra_groups": []} if self.user else {}
 
     def __call__(self, program: str, *arguments: str) -> None:
-        as_user: dict[str, Any] = {"user": self.user, "group": pwd.getpwnam(self.user).pw_gid, "extra_groups": []} if self.user else {}
         command = [str(self.binaries / program), *arguments]
         # Not captured: the server would inherit the pipe and hold it open.
         with (self.home.parent / f"{self.home.name}.out").open("w") as out:
-            done = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, cwd="/", timeout=180, check=False, **as_user)
+            done = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, cwd="/", timeout=180, check=False, **self.as_user)
         said = Path(out.name).read_text()
         Path(out.name).unlink()
         assert done.returncode == 0, f"{program}: {said}"
