@@ -30,15 +30,13 @@ def shop(spark: SparkSession) -> Iterator[str]:
         "insert into orders values (1, 'one', 1.50, timestamp('2024-03-31 02:30:00.000001'), 10, 'U')",
         "insert into orders values (2, null, 0.10, timestamp('2024-06-01 12:00:00'), 11, 'D')",
         *(f"insert into orders values ({n}, 'bulk', {n}.25, null, {n}, 'U')" for n in range(100, 140)),
-        f"call syscs_util.syscs_set_database_property('derby.user.app', '{SECRET}')",
-        "call syscs_util.syscs_set_database_property('derby.connection.requireAuthentication', 'true')",
-        "call syscs_util.syscs_set_database_property('derby.authentication.provider', 'BUILTIN')",
+        f"call syscs_util.syscs_create_user('APP', '{SECRET}')",  # from the next start on Derby asks for it
     ):
         prepared = connection.createStatement()
         prepared.execute(statement)
         prepared.close()
     connection.close()
-    with pytest.raises(Py4JJavaError, match="shutdown"):  # the settings hold from the next start; in memory the tables stay
+    with pytest.raises(Py4JJavaError, match="shutdown"):  # stops the database; in memory its tables stay
         jvm.java.sql.DriverManager.getConnection(f"{URL};shutdown=true;user=app;password={SECRET}")
     yield URL
 
