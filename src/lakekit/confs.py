@@ -22,3 +22,20 @@ def confs(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[None]:
                 spark.conf.unset(key)
             else:
                 spark.conf.set(key, old)
+
+
+@contextmanager
+def hadoop_confs(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[None]:
+    """Set confs of Hadoop, which file writers read, for the length of a statement and restore each, also on failure."""
+    hadoop = spark._jsc.hadoopConfiguration()
+    before = {key: hadoop.get(key) for key in wanted}
+    try:
+        for key, value in wanted.items():
+            hadoop.set(key, value)
+        yield
+    finally:
+        for key, old in before.items():
+            if old is None:
+                hadoop.unset(key)
+            else:
+                hadoop.set(key, old)

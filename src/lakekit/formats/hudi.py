@@ -19,6 +19,7 @@ from pyspark.sql import types as T
 
 from lakekit.cdc import ACTION, INSERT, REMOVE
 from lakekit.columns import col
+from lakekit.confs import hadoop_confs
 from lakekit.errors import ConfigError, TableNotFound
 from lakekit.formats import session_catalog as catalog
 from lakekit.formats.base import VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
@@ -28,7 +29,7 @@ from lakekit.formats.hudi_create import make, unpartitionable, with_field, with_
 from lakekit.formats.hudi_guard import held, lock_confs
 from lakekit.formats.hudi_rows import DELETED, FILE, KEY, OLD, RECORD_KEY, key_text, located
 from lakekit.formats.hudi_table import COMMENT, META, SERVICES, HudiTable, Instant
-from lakekit.formats.hudi_write import LOCATED, UNPADDED, options, placed
+from lakekit.formats.hudi_write import LISTS, LOCATED, UNPADDED, options, placed
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 
 _NO_TRANSFORM = unsupported(
@@ -159,7 +160,8 @@ class Hudi(Adapter):
         table.set_zone()
         rows = placed(rows, table.partition_columns)
         with translated(self.table, f"writing ({operation})"):
-            rows.write.format("hudi").options(**options(table, operation, token, more)).mode("append").save(self.path)
+            with hadoop_confs(self.spark, LISTS):
+                rows.write.format("hudi").options(**options(table, operation, token, more)).mode("append").save(self.path)
             self._refresh()
 
     def _refresh(self) -> None:

@@ -31,6 +31,8 @@ _DEFAULTS = {
     "hoodie.embed.timeline.server": "false",
     "hoodie.write.markers.type": "DIRECT",
 }
+LISTS = {"parquet.avro.write-old-list-structure": "false"}
+"""Hadoop confs of a write: with the old structure an array cannot hold a NULL, and one of one-field structs reads back as another."""
 LOCATED = {"_hoodie.spark.sql.merge.into.prepped": "true"}
 """The rows say where they stand (``hudi_rows``): no index is asked."""
 UNPADDED = {"hoodie.parquet.small.file.limit": "0"}
