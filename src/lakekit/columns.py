@@ -152,11 +152,14 @@ def _from_text(name: str, target: T.DataType) -> tuple[Column, Column] | None:
     bad = value.isNull()
     if isinstance(target, T.DecimalType):
         widest = f"decimal(38,{38 - target.precision + target.scale})"
-        bad = bad | ~F.expr(f"try_cast({quoted(name)} AS {widest})").eqNullSafe(value)
+        finer = col(name).rlike(rf"\.[0-9]{{{target.scale}}}[0-9]*[1-9]")  # a type of 38 digits has no wider one to compare with
+        bad = bad | finer | ~F.expr(f"try_cast({quoted(name)} AS {widest})").eqNullSafe(value)
     if isinstance(target, T.DateType):
         bad = bad | ~F.trim(col(name)).rlike(r"^\d{4}-\d{1,2}-\d{1,2}$")
     if isinstance(target, (T.TimestampType, T.TimestampNTZType)):
         bad = bad | col(name).rlike(r"\.\d{6}\d*[1-9]")  # finer than the microseconds that Spark holds
+    if isinstance(target, T.TimestampNTZType):
+        bad = bad | (col(name).rlike(_CLOCK) & col(name).rlike(_ZONE))  # the cast would drop the zone
     return value, col(name).isNotNull() & bad
 
 
