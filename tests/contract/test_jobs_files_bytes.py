@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 import lakekit as lk
 from tests.contract.harness import DB, Mode, check_sum, data_files, files
 
-JOBS = {"iceberg": 12, "delta": 16, "hudi": 22}
+JOBS = {"iceberg": 12, "delta": 16, "hudi": 24}
 REPLAY_JOBS = {"iceberg": 8, "delta": 8, "hudi": 20}
 """Hudi lists partitions and files by Spark jobs of its own, two or three for each look at a table."""
 
