@@ -107,7 +107,7 @@ def may_show_older(decided: DataFrame) -> DataFrame:
 
 
 def _between() -> Column:
-    return F.coalesce((col(VERDICT) != EQUAL) & (col(OLDEST) <= col(AT)) & (col(AT) <= col(NEXT)), F.lit(False))
+    return F.coalesce((col(OLDEST) <= col(AT)) & (col(AT) <= col(NEXT)), F.lit(False))
 
 
 def older_equal(batch: Batch, decided: DataFrame, *, small: bool = True) -> DataFrame:
