@@ -90,8 +90,9 @@ def _or_null(literal: str | None, batch: Batch) -> Column:
 
 def ruled(decided: DataFrame, rulings: DataFrame, keys: Sequence[str]) -> DataFrame:
     """Under ``ties="content"`` the larger payload wins against the row of the same sequence."""
-    wins = (col(VERDICT) == EQUAL) & (col(RULING) == GREATER)
-    loses = (col(VERDICT) == EQUAL) & (col(RULING) == LESSER)
+    # Where a truncation of the batch takes the row away, the larger payload has nothing left to win.
+    wins = (col(VERDICT) == EQUAL) & (col(RULING) == GREATER) & (col(ACTION) == NOTHING)
+    loses = (col(VERDICT) == EQUAL) & (col(RULING) != SAME) & ~wins
     joined = decided.join(F.broadcast(rulings.where(col(CLASS) == WINNER).select(*keys, RULING)), list(keys), "left")
     return joined.withColumns(
         {
@@ -107,7 +108,9 @@ def may_show_older(decided: DataFrame) -> DataFrame:
 
 
 def _between() -> Column:
-    return F.coalesce((col(OLDEST) <= col(AT)) & (col(AT) <= col(NEXT)), F.lit(False))
+    # A delete at the row's own sequence beats its repetition; only an upsert there leaves it what the table shows.
+    below = (col(AT) < col(SEQ)) | (col(VERDICT) == EQUAL)
+    return F.coalesce((col(OLDEST) <= col(AT)) & (col(AT) <= col(NEXT)) & below, F.lit(False))
 
 
 def older_equal(batch: Batch, decided: DataFrame, *, small: bool = True) -> DataFrame:
