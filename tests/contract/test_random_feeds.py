@@ -12,6 +12,8 @@ from datetime import date
 from decimal import Decimal
 from itertools import product
 
+import pytest
+
 from lakekit.testing import random_changes, scramble
 from tests.contract.harness import MODES, Mode, Subject, check_sum, conf, counts, data_files, files, utc
 from tests.oracle import Ledger, Row, Rules
