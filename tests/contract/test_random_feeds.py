@@ -76,7 +76,6 @@ BAD: list[Row] = [
 ]
 
 
-@pytest.mark.xfail(reason="open: rows are right; 3 of 2,380 events count as duplicate where the oracle says stale")
 def test_complete_events_with_exact_accounts(new: Callable[..., Subject], mode: Mode) -> None:
     dice = random.Random(MODES.index(mode))
     changes = feeds(0, seed=42, events=20, conflicts=True)
@@ -102,11 +101,12 @@ def test_complete_events_with_exact_accounts(new: Callable[..., Subject], mode: 
     every = [row for batch in batches for row in batch if row not in BAD]
     before, version = data_files(subject.spark, subject.table.name), subject.table.versions().count()
     replay = subject.upsert(every)
-    assert counts(replay) == ledger.book(every)
     assert replay.applied == 0 and not replay.changed
     assert data_files(subject.spark, subject.table.name) == before
     assert subject.table.versions().count() == version
     subject.check()
+    if counts(replay) != ledger.book(every):
+        pytest.xfail("open, issue 3: 3 of 2,380 replayed events count as duplicate where the oracle says stale; all else holds")
 
 
 SPARSE_RULES = Rules(
