@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 
@@ -90,8 +91,7 @@ def _jobs(spark: SparkSession, first: int) -> Iterator[Job]:
 
 
 def _job(store: Any, data: Any) -> Job:
-    stages = [store.lastStageAttempt(s) for s in _list(data.stageIds())]
-    ran = [s for s in stages if s.status().toString() == "COMPLETE"]
+    ran = list(_stages_that_ran(store, data))
     scans: dict[str, int] = {}
     for stage in ran:
         for name in _scans(store.operationGraphForStage(stage.stageId()).rootCluster()):
@@ -110,6 +110,26 @@ def _job(store: Any, data: Any) -> Job:
         spilled=sum(s.diskBytesSpilled() for s in ran),
         scans=scans,
     )
+
+
+def _stages_that_ran(store: Any, data: Any) -> Iterator[Any]:
+    missing = 0
+    for id in _list(data.stageIds()):
+        stage = _stage(store, id)
+        missing += stage is None
+        if stage is not None and stage.status().toString() == "COMPLETE":
+            yield stage
+    assert missing <= data.numSkippedStages(), "the status store has forgotten stages that ran; raise spark.ui.retainedStages"
+
+
+def _stage(store: Any, id: int) -> Any | None:
+    """A stage, or ``None``: of more than a thousand stages Spark forgets the skipped ones first."""
+    try:
+        return store.lastStageAttempt(id)
+    except Py4JJavaError as error:
+        if error.java_exception.getClass().getSimpleName() == "NoSuchElementException":
+            return None
+        raise
 
 
 def _scans(cluster: Any) -> set[str]:

@@ -127,7 +127,7 @@ def _hint(small: bool) -> str:
 def rule(equal: DataFrame, keys: Sequence[str], authored: Sequence[str], payload: DataFrame, *, small: bool = True) -> DataFrame:
     """Compare events that have the sequence of their living row with that row's payload, in the columns that they author.
 
-    Returns keys, ``_lk_class`` and ``_lk_ruling``: same (a duplicate), greater or lesser (a tie, by content), and the events.
+    Returns the events with ``_lk_ruling``: same (a duplicate), greater or lesser (a tie, by content).
     """
     authored = sorted(authored)
     types = {f.name: f.dataType for f in payload.schema.fields}
@@ -135,9 +135,7 @@ def rule(equal: DataFrame, keys: Sequence[str], authored: Sequence[str], payload
     ours = F.struct(*(comparable(col(c), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
     row = F.struct(*(comparable(col(f"_lk_row_{c}"), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
     ruling = F.when(ours.eqNullSafe(row), SAME).when(ours > row, GREATER).otherwise(LESSER) if authored else F.lit(SAME)
-    events = equal.select(*map(col, keys), CLASS, OP, SEQ, *map(col, authored))
-    joined = theirs.join(events.hint(_hint(small)), list(keys))
-    return joined.select(*map(col, keys), CLASS, OP, SEQ, *map(col, authored), ruling.alias(RULING))
+    return theirs.join(equal.hint(_hint(small)), list(keys)).withColumn(RULING, ruling)
 
 
 def unmet(batch: Batch) -> dict[str, int]:

@@ -73,7 +73,7 @@ def _keep(jvm: Any, client: Any, spec: Spec) -> None:
 def with_field(schema: T.StructType, path: Sequence[str], data_type: T.DataType) -> T.StructType:
     """The schema with one more field; a path of several names leads into structs.
 
-    >>> with_field(T.StructType().add("s", T.StructType().add("a", "int")), ["s", "b"], T.LongType()).simpleString()
+    >>> with_field(T.StructType().add("s", T.StructType().add("a", T.IntegerType())), ["s", "b"], T.LongType()).simpleString()
     'struct<s:struct<a:int,b:bigint>>'
     """
     if len(path) == 1:
