@@ -59,7 +59,7 @@ def comparable(value: Column, data_type: T.DataType) -> Column:
 
     Spark already orders NULL lowest, NaN highest and equal to itself, and -0.0 equal to 0.0.
     """
-    if not _has_map(data_type):
+    if not has_map(data_type):
         return value
     if isinstance(data_type, T.MapType):
         entries = F.transform(
@@ -74,11 +74,12 @@ def comparable(value: Column, data_type: T.DataType) -> Column:
     return F.when(value.isNotNull(), fields)
 
 
-def _has_map(data_type: T.DataType) -> bool:
+def has_map(data_type: T.DataType) -> bool:
+    """Whether a type holds a map at any depth, so that Spark cannot order it."""
     if isinstance(data_type, T.StructType):
-        return any(_has_map(f.dataType) for f in data_type.fields)
+        return any(has_map(f.dataType) for f in data_type.fields)
     if isinstance(data_type, T.ArrayType):
-        return _has_map(data_type.elementType)
+        return has_map(data_type.elementType)
     return isinstance(data_type, T.MapType)
 
 

@@ -1,8 +1,9 @@
 """The journal: what a table cannot say by itself, in a small table beside it.
 
 ``<table>__journal`` holds tombstones (a key was deleted at a sequence), truncations (everything up to a sequence is gone) and the
-forgotten horizon (tombstones up to a sequence were dropped by retention). It is only added to before the table changes, and
-tidied after. It exists from the first delete on; a table that never saw one has none.
+forgotten horizon (tombstones up to a sequence were dropped by retention). Beside a type 2 table it also holds the events that no row
+says: those that a version swallowed because they changed nothing tracked, and those that left columns out. It is only added to
+before the table changes, and tidied after. It exists from the first such news on; a table that never had any has none.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from lakekit.columns import col
 
 KIND, JSEQ, BATCH, RUN, BASE, RECORDED = "_kind", "_seq", "_batch", "_run", "_base", "_recorded_at"
 TOMBSTONE, TRUNCATION, FORGOTTEN = "tombstone", "truncation", "forgotten"
+EVENT, SHOWN, PARTIAL, SAID = "event", "shown", "partial", "_said"
+"""Of a type 2 table: an event as authored (``_said`` names its columns, NULL: all), the last event of a row that a later one swallowed,
+and the note that events have left columns out."""
+OWN = (KIND, JSEQ, BATCH, RUN, BASE, RECORDED, SAID)
 
 
 def journal_name(table: str) -> str:
@@ -31,8 +36,12 @@ def journal_name(table: str) -> str:
     return f"{table.rstrip('/')}__journal"
 
 
-def journal_schema(keys: Sequence[T.StructField], sequence: T.StructType) -> T.StructType:
-    """The journal's columns: kind, the table's key columns, sequence, batch, run, version planned on, time of record."""
+def journal_schema(keys: Sequence[T.StructField], sequence: T.StructType, payload: Sequence[T.StructField] | None = None) -> T.StructType:
+    """The journal's columns: kind, the table's key columns, sequence, batch, run, version planned on, time of record.
+
+    Beside a type 2 table also the authored columns and their values (*payload*).
+    """
+    events = [] if payload is None else [T.StructField(SAID, T.ArrayType(T.StringType())), *payload]
     return T.StructType(
         [
             T.StructField(KIND, T.StringType()),
@@ -42,6 +51,7 @@ def journal_schema(keys: Sequence[T.StructField], sequence: T.StructType) -> T.S
             T.StructField(RUN, T.StringType()),
             T.StructField(BASE, T.StringType()),
             T.StructField(RECORDED, T.TimestampType()),
+            *events,
         ]
     )
 
@@ -72,8 +82,13 @@ def tombstones(decided: DataFrame, keys: Sequence[str], stamp: Stamp) -> DataFra
 
 def marker(kind: str, sequence: DataFrame, schema: T.StructType, stamp: Stamp) -> DataFrame:
     """A journal row without a key: *sequence* is a frame of one ``_lk_seq``."""
-    keys = [F.lit(None).cast(f.dataType).alias(f.name) for f in schema.fields if not f.name.startswith("_")]
-    return sequence.select(F.lit(kind).alias(KIND), *keys, col(SEQ).alias(JSEQ), *stamp.columns())
+    return noted(kind, sequence, schema).select("*", *stamp.columns())
+
+
+def noted(kind: str, sequence: DataFrame, schema: T.StructType) -> DataFrame:
+    """A journal row without a key and without its stamp."""
+    others = [F.lit(None).cast(f.dataType).alias(f.name) for f in schema.fields if f.name not in OWN or f.name == SAID]
+    return sequence.select(F.lit(kind).alias(KIND), *others, col(SEQ).alias(JSEQ))
 
 
 def not_older(sequence: T.StructType, lowest: str | None) -> Column:
@@ -89,12 +104,14 @@ def dead_at(journal: DataFrame, keys: Sequence[str], run: str) -> DataFrame:
 
 def is_marker() -> Column:
     """Journal rows without a key."""
-    return (col(KIND) == TRUNCATION) | (col(KIND) == FORGOTTEN)  # Delta prunes IN as a range, and tombstones lie inside it
+    # Not IN: Delta prunes that as a range, and tombstones lie inside it.
+    return (col(KIND) == TRUNCATION) | (col(KIND) == FORGOTTEN) | (col(KIND) == PARTIAL)
 
 
 def horizons(journal: DataFrame) -> DataFrame:
-    """One row: the latest truncation and the forgotten horizon, each NULL where there is none."""
+    """One row: the latest truncation and the forgotten horizon, each NULL where there is none, and whether events left columns out."""
     return journal.select(
         F.max(F.when(col(KIND) == TRUNCATION, col(JSEQ))).alias("truncated"),
         F.max(F.when(col(KIND) == FORGOTTEN, col(JSEQ))).alias("forgotten"),
+        F.coalesce(F.max(col(KIND) == PARTIAL), F.lit(False)).alias("partial"),
     )

@@ -24,6 +24,8 @@ class Outcome:
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
+    closed: int = 0
+    split: int = 0
     unchanged: int = 0
     markers_nulled: int = 0
     tombstones: int = 0
@@ -37,13 +39,15 @@ class Known:
 
     truncated: str | None = None
     forgotten: str | None = None
+    partial: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
     """One attempt: its outcome, the changed rows, what the journal must learn first, and rows to quarantine.
 
-    *rows* is ``None`` when the table does not change; *bounds* are implied by every changed row's key.
+    *rows* is ``None`` when the table does not change; *bounds* are implied by every changed row's key. *memories* are rows for the
+    journal that want nothing but their stamp, *few* whether they fit one file; *keys* and *unmoved* stand for those of the feed.
     """
 
     outcome: Outcome
@@ -52,11 +56,15 @@ class Plan:
     truncation: str | None = None
     tied: DataFrame | None = None
     bounds: tuple[Bound, ...] = ()
+    memories: DataFrame | None = None
+    few: bool = True
+    keys: tuple[str, ...] | None = None
+    unmoved: str | None = None
 
     @property
     def remembers(self) -> bool:
         """Whether the journal changes."""
-        return bool(self.outcome.tombstones) or self.truncation is not None
+        return bool(self.outcome.tombstones) or self.truncation is not None or self.memories is not None
 
 
 def inside(batch: Batch) -> Outcome:

@@ -47,7 +47,22 @@ class OneOf:
         return f"{alias}{quoted(self.column)} IN ({', '.join(self.values)})"
 
 
-Bound = Between | OneOf
+@dataclass(frozen=True)
+class Open:
+    """The row is open: its *column* is NULL, or the end of time; with *since* also a row that ended at or after a literal."""
+
+    column: str
+    end: str | None = None
+    since: str | None = None
+
+    def sql(self, alias: str = "") -> str:
+        """The bound as Spark SQL."""
+        name = alias + quoted(self.column)
+        open_ = f"{name} IS NULL" if self.end is None else f"{name} = {self.end}"
+        return open_ if self.since is None else f"({open_} OR {name} >= {self.since})"
+
+
+Bound = Between | OneOf | Open
 
 
 def measures(keys: Sequence[str], partition_keys: Sequence[str], types: Mapping[str, T.DataType], where: Column) -> list[Column]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from pyspark.sql import Column, DataFrame
@@ -17,7 +19,7 @@ from lakekit.columns import col
 from lakekit.errors import TieConflict
 from lakekit.formats.base import Adapter, View
 from lakekit.memory import Memory
-from lakekit.plan import Known
+from lakekit.plan import Known, Plan
 from lakekit.pruning import where
 
 BROADCAST_ROWS = 1_000_000
@@ -34,6 +36,16 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Verb:
+    """What a verb other than the upsert does otherwise: how it reads events, how it plans, and what its journal holds."""
+
+    operation: str
+    plan: Callable[[Request, Batch, Pinned, ExitStack], Plan]
+    events: Callable[[DataFrame], DataFrame] = lambda events: events
+    remembered: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
 class Request:
     """One upsert, fully described; *assumed* stands for a table that a dry run does not create."""
 
@@ -43,6 +55,7 @@ class Request:
     batch_id: str
     dry_run: bool = False
     assumed: View | None = None
+    verb: Verb | None = None
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -90,6 +103,14 @@ def dead_rows(request: Request, batch: Batch, pinned: Pinned) -> DataFrame | Non
 def is_small(batch: Batch) -> bool:
     """Whether the winners' keys may be broadcast."""
     return batch.winners <= BROADCAST_ROWS
+
+
+def journal_shape(request: Request, table: View) -> T.StructType:
+    """The columns of the table's journal."""
+    fields = table.schema.fields
+    remembered = request.verb.remembered if request.verb else None
+    payload = None if remembered is None else [f for f in fields if f.name in remembered]
+    return journal.journal_schema([f for f in fields if f.name in request.feed.keys], request.memory.sequence, payload)
 
 
 def broadcastable(batch: Batch, df: DataFrame) -> DataFrame:

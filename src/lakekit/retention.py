@@ -40,7 +40,8 @@ def tidy(request: Request, before: str) -> None:
     if not beside.exists():
         return
     view, sequence = beside.view(), request.memory.sequence
-    old = f"{KIND} = '{TOMBSTONE}' AND {RECORDED} < {before}"
+    kinds = " OR ".join(f"{KIND} = '{kind}'" for kind in (TOMBSTONE, journal.EVENT, journal.SHOWN))
+    old = f"({kinds}) AND {RECORDED} < {before}"
     dropped = beside.read(view.version).where(old).agg(F.max(journal.JSEQ).alias("last"))
     last = literal_struct(first_row(dropped.select(*encoded_struct(col("last"), sequence, "last"))), sequence, "last")
     if last is None:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -16,6 +17,7 @@ from lakekit import journal, retention, schema, upsert
 from lakekit.changes import HIDDEN, ChangeFeed, check_columns, spelled_like
 from lakekit.columns import col, find, fit
 from lakekit.commit import Commit
+from lakekit.dimension import Dimension
 from lakekit.errors import CommitConflict, ConfigError, EngineError, SchemaConflict, TableNotFound
 from lakekit.formats import ADAPTERS, Adapter, adapter_for
 from lakekit.formats.base import Spec, View
@@ -25,7 +27,7 @@ from lakekit.quarantine import quarantine_name
 from lakekit.request import Request, Target, visible
 
 
-class Table:
+class Table(Dimension):
     """A lake table of any format. Constructing one touches nothing; calling a verb does.
 
     ``name`` has two parts (``sales.orders``), three parts, or is a path where the format knows paths. ``format`` may be left out
@@ -80,14 +82,20 @@ class Table:
         merge_on_read: bool = False,
         properties: Mapping[str, str] | None = None,
         comment: str | None = None,
+        **shape: Any,
     ) -> None:
         """Create an empty table in the shape that the verb of this SCD type writes; nothing happens when it exists.
 
-        ``feed_or_schema`` is a feed (its keys and sequence are taken too), a DataFrame, a ``StructType`` or DDL text.
+        ``feed_or_schema`` is a feed (its keys and sequence are taken too), a DataFrame, a ``StructType`` or DDL text. For the types
+        from 2 on it is a feed, and *shape* holds the verb's own options, such as ``track`` and ``valid_from``.
         Raises ``UnsupportedOperation`` for a partition transform that the format lacks.
         """
         if scd not in (0, 1):
-            raise ConfigError(f"{self.name}: scd={scd} is not a shape that this version can create; use 1.")
+            made = {"merge_on_read": merge_on_read, "properties": properties, "comment": comment}
+            self._create_dimension(scd, feed_or_schema, partition_by, made, shape)
+            return
+        if shape:
+            raise ConfigError(f"{self.name}: {', '.join(shape)} means nothing for scd={scd}.")
         columns = _schema_of(feed_or_schema)
         transforms = parse(partition_by)
         _check_transforms(self.name, columns, transforms)

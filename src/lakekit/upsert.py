@@ -16,19 +16,20 @@ from dataclasses import replace
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from lakekit import cdc_partial, journal, plan_complete, plan_partial, quarantine
 from lakekit.batch import Batch, evaluate, first_row, kept, leaf_rows
 from lakekit.cdc import BAD, TIED, judge
 from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_text, events
-from lakekit.columns import col
+from lakekit.columns import col, same_type
 from lakekit.commit import Commit
 from lakekit.errors import CommitConflict, FeedError
 from lakekit.formats.base import Adapter, ChangeSet, Landing, Spec, View
 from lakekit.literals import encoded_struct, literal_struct
 from lakekit.memory import STORED_SEQ
 from lakekit.plan import Known, Outcome, Plan
-from lakekit.request import Pinned, Request, Target, tie_conflict, visible
+from lakekit.request import Pinned, Request, Target, journal_shape, tie_conflict, visible
 
 ATTEMPTS = 8
 BACKOFF_SECONDS = 0.2
@@ -67,6 +68,8 @@ def evaluated(request: Request, view: View) -> Iterator[Batch]:
     types = {f.name: f.dataType for f in view.schema.fields}
     sequence = request.memory.sequence
     canonical = events(feed, types, sequence)
+    if request.verb is not None:
+        canonical = request.verb.events(canonical)
     judging = cdc_partial.judge if request.memory.partial else judge
     with kept(judging(canonical, feed.keys, feed.payload, feed.ties)) as judged:
         partition_keys = [k for k in feed.keys if k in view.partition_columns]
@@ -133,21 +136,40 @@ def _remember(request: Request, plan: Plan, pinned: Pinned, token: str) -> bool:
     if not plan.remembers:
         return False
     target, feed = request.target, request.feed
-    fields = [f for f in pinned.table.schema.fields if f.name in feed.keys]
-    schema = journal.journal_schema(fields, request.memory.sequence)
+    schema = journal_shape(request, pinned.table)
     if pinned.journal is None:
         target.journal.create(Spec(schema))
         made = target.journal.view()
         pinned.journal = made if made.empty else None  # not empty: a rival was faster, which looking again will find
+    else:
+        pinned.journal = _reshaped(target.journal, pinned.journal, schema)
     stamp = journal.Stamp(request.batch_id, request.run_id, pinned.table.version)
     rows: list[DataFrame] = []
     if plan.tombstones is not None and plan.outcome.tombstones:
-        rows.append(journal.tombstones(plan.tombstones, [f.name for f in fields], stamp))
+        rows.append(journal.tombstones(plan.tombstones, [f.name for f in schema.fields if f.name in feed.keys], stamp))
     if plan.truncation is not None:
         rows.append(journal.marker(journal.TRUNCATION, target.table.spark.sql(f"SELECT {plan.truncation} AS _lk_seq"), schema, stamp))
-    union = rows[0] if len(rows) == 1 else rows[0].unionByName(rows[1])
-    target.journal.append(union.select(*map(col, schema.names)).coalesce(1), target.journal.view(), token)
+    if plan.memories is not None:
+        rows.append(plan.memories.select("*", *stamp.columns()))
+    union = rows[0]
+    for more in rows[1:]:
+        union = union.unionByName(more)
+    union = union.select(*(col(f.name).cast(f.dataType) for f in schema.fields))
+    target.journal.append(union.coalesce(1) if plan.few else union, target.journal.view(), token)
     return True
+
+
+def _reshaped(beside: Adapter, view: View, schema: T.StructType) -> View:
+    """The journal in the table's present shape; columns may have come or become wider since it was made."""
+    known = {f.name: f.dataType for f in view.schema.fields}
+    new = [f for f in schema.fields if f.name not in known]
+    wider = [f for f in schema.fields if f.name in known and f.name not in journal.OWN and not same_type(known[f.name], f.dataType)]
+    if not new and not wider:
+        return view
+    beside.add_columns(new)
+    for field in wider:
+        beside.widen_column(field.name, field.dataType)
+    return beside.view()
 
 
 def _quarantine(request: Request, batch: Batch, plan: Plan) -> None:
@@ -182,6 +204,9 @@ def planned(request: Request, batch: Batch, pinned: Pinned) -> Iterator[Plan]:
     """Plan on the pinned state; what the plan keeps in memory is freed afterwards."""
     with ExitStack() as stack:
         pinned.known = _known(request, pinned)
+        if request.verb is not None:
+            yield request.verb.plan(request, batch, pinned, stack)
+            return
         planner = plan_partial.plan if request.memory.partial else plan_complete.plan
         yield planner(request, batch, pinned, stack)
 
@@ -195,9 +220,11 @@ def _known(request: Request, pinned: Pinned) -> Known:
         return Known()  # the files' statistics say that no marker was ever written
     found = journal.horizons(rows)
     facts = first_row(
-        found.select(*encoded_struct(col("truncated"), sequence, "truncated"), *encoded_struct(col("forgotten"), sequence, "forgotten"))
+        found.select(
+            *encoded_struct(col("truncated"), sequence, "truncated"), *encoded_struct(col("forgotten"), sequence, "forgotten"), "partial"
+        )
     )
-    return Known(literal_struct(facts, sequence, "truncated"), literal_struct(facts, sequence, "forgotten"))
+    return Known(literal_struct(facts, sequence, "truncated"), literal_struct(facts, sequence, "forgotten"), facts["partial"])
 
 
 def change_set(request: Request, batch: Batch, plan: Plan, view: View) -> ChangeSet:
@@ -210,12 +237,12 @@ def change_set(request: Request, batch: Batch, plan: Plan, view: View) -> Change
     result = plan.outcome
     return ChangeSet(
         rows=frame,
-        keys=batch.keys,
+        keys=plan.keys or batch.keys,
         columns=tuple(view.columns),
-        unmoved=request.memory.unmoved(),
+        unmoved=plan.unmoved or request.memory.unmoved(),
         bounds=plan.bounds,
         inserts=result.inserted,
-        updates=result.updated,
+        updates=result.updated + result.closed + result.split,
         deletes=result.deleted,
         width=batch.width,
     )
@@ -240,9 +267,11 @@ def _commit(request: Request, batch: Batch, first: View, history: list[tuple[Out
             inserted=outcome.inserted + later.inserted,
             updated=outcome.updated + later.updated,
             deleted=outcome.deleted + later.deleted,
+            closed=outcome.closed + later.closed,
+            split=outcome.split + later.split,
         )
     return Commit(
-        operation="upsert",
+        operation=request.verb.operation if request.verb else "upsert",
         table=request.target.table.table,
         format=request.target.table.name,
         read=batch.read,
@@ -254,6 +283,8 @@ def _commit(request: Request, batch: Batch, first: View, history: list[tuple[Out
         inserted=outcome.inserted,
         updated=outcome.updated,
         deleted=outcome.deleted,
+        closed=outcome.closed,
+        split=outcome.split,
         unchanged=outcome.unchanged,
         markers_nulled=outcome.markers_nulled,
         beyond_horizon=outcome.beyond_horizon,

@@ -46,6 +46,10 @@ class Spec:
     comment: str | None = None
 
 
+SCD_PROPERTY = "lakekit.scd"
+"""The table property in which a table of slowly changing rows remembers its shape; ``View.scd`` is its text."""
+
+
 @dataclass(frozen=True)
 class View:
     """One state of a table, known from its metadata alone."""
@@ -56,6 +60,7 @@ class View:
     merge_on_read: bool = False
     empty: bool = False
     rows: int | None = None
+    scd: str | None = None
 
     @property
     def columns(self) -> list[str]:

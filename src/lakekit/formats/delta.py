@@ -16,7 +16,7 @@ from lakekit.columns import col, quoted
 from lakekit.confs import confs
 from lakekit.errors import TableNotFound
 from lakekit.formats import session_catalog as catalog
-from lakekit.formats.base import VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
+from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
 from lakekit.formats.failures import translated
 from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, properties_ddl, text
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
@@ -93,13 +93,14 @@ class Delta(Adapter):
         snapshot = self._snapshot()
         metadata = snapshot.metadata()
         columns = metadata.partitionColumns()
-        option = metadata.configuration().get(_DELETION_VECTORS)
+        option, shape = metadata.configuration().get(_DELETION_VECTORS), metadata.configuration().get(SCD_PROPERTY)
         return View(
             version=str(snapshot.version()),
             schema=T.StructType.fromJson(json.loads(metadata.schema().json())),
             partition_columns=tuple(columns.apply(i) for i in range(columns.size())),
             merge_on_read=option.isDefined() and option.get() == "true",
             empty=self._is_empty(int(snapshot.version())),
+            scd=shape.get() if shape.isDefined() else None,
         )
 
     def _is_empty(self, version: int) -> bool:

@@ -22,7 +22,7 @@ from lakekit.columns import col
 from lakekit.confs import hadoop_confs
 from lakekit.errors import ConfigError, TableNotFound
 from lakekit.formats import session_catalog as catalog
-from lakekit.formats.base import VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
+from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
 from lakekit.formats.failures import translated
 from lakekit.formats.hudi_catalog import forget, register
 from lakekit.formats.hudi_create import make, unpartitionable, with_field, with_type
@@ -97,6 +97,7 @@ class Hudi(Adapter):
                 partition_columns=table.partition_columns,
                 merge_on_read=table.merge_on_read,
                 empty=_never_written(table),
+                scd=table.options.get(SCD_PROPERTY),
             )
 
     def read(self, version: str | None = None) -> DataFrame:

@@ -42,7 +42,11 @@ def record_key_of(keys: Sequence[str], schema: T.StructType) -> str:
 def key_text(keys: Iterable[str], schema: T.StructType) -> Column:
     """The text of a key: never the same for two keys, always the same for one, also after a column was widened."""
     parts = [_part(col(k), schema[k].dataType, k) for k in keys]
-    return F.concat(*(F.concat(F.length(p).cast("string"), F.lit(":"), p) for p in parts))
+    return F.concat(*map(_sized, parts))
+
+
+def _sized(part: Column) -> Column:
+    return F.concat(F.length(part).cast("string"), F.lit(":"), part)
 
 
 def _part(value: Column, data_type: T.DataType, name: str) -> Column:
@@ -58,6 +62,10 @@ def _part(value: Column, data_type: T.DataType, name: str) -> Column:
         return F.unix_micros(value).cast("string")
     if isinstance(data_type, T.BinaryType):
         return F.hex(value)
+    if isinstance(data_type, T.StructType):  # where versions begin, in a table with a sequence of several columns
+        fields = [(value.getField(f.name), f) for f in data_type.fields]
+        parts = [F.when(v.isNull(), F.lit("-")).otherwise(_sized(_part(v, f.dataType, f.name))) for v, f in fields]
+        return F.concat(*parts)
     kind = data_type.simpleString()
     raise UnsupportedOperation(f"column {name} of type {kind} cannot be a key of a Hudi table. Instead: use columns of flat types.")
 

@@ -17,7 +17,7 @@ from lakekit.cdc import ACTION, INSERT, REMOVE
 from lakekit.columns import all_of, col, quoted
 from lakekit.confs import confs
 from lakekit.errors import ConfigError, TableNotFound
-from lakekit.formats.base import VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
+from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
 from lakekit.formats.failures import translated
 from lakekit.formats.session_catalog import is_path
 from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, properties_ddl, replace_where, text
@@ -115,6 +115,7 @@ class Iceberg(Adapter):
             merge_on_read=properties.get("write.merge.mode") == "merge-on-read",
             empty=snapshot is None or (rows is not None and int(rows) - int(removed) == 0),
             rows=int(rows) if rows else None,
+            scd=properties.get(SCD_PROPERTY),
         )
 
     def _identity_columns(self, table: Any) -> tuple[str, ...]:

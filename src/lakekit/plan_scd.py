@@ -1,0 +1,293 @@
+"""Carry the planning of type 2 histories out: read what a batch can meet, settle it, count.
+
+Keys whose events are all newer than what is known of them need their open row only: closed history is not read, and no candidate of
+the write. The others get their whole history, rows and journal, before they are settled again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from lakekit import journal, scd_events
+from lakekit.batch import Batch, first_row, kept
+from lakekit.cdc import APPLIED, BEYOND, DUPLICATE, OLDER, STALE, TIED, TRUNCATION, WINNER
+from lakekit.cdc_plan import greatest_literal
+from lakekit.changes import SEQ
+from lakekit.columns import col
+from lakekit.literals import encoded, literal
+from lakekit.plan import Outcome, Plan, inside
+from lakekit.pruning import Open, where
+from lakekit.request import BROADCAST_ROWS, Pinned, Request, journal_shape, places, tie_conflict, where_it_stood
+from lakekit.scd import LATE, SWEEP, TO_WAS, TRUNCATED, History, burial_news, changed, gathered, hidden_news, mark_late, settle, tally
+
+_ONE_FILE = 100_000  # journal rows that one file takes
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a batch: what to plan, on what, and frames to free afterwards."""
+
+    request: Request
+    batch: Batch
+    pinned: Pinned
+    history: History
+    stack: ExitStack
+
+    @property
+    def keys(self) -> list[str]:
+        """The key columns."""
+        return list(self.history.keys)
+
+    @property
+    def places(self) -> dict[str, T.DataType]:
+        """Where a stored row stands."""
+        return places(self.request, self.pinned)
+
+    def keep(self, df: DataFrame) -> DataFrame:
+        """Keep a frame until the attempt is over."""
+        return self.stack.enter_context(kept(df))
+
+    def few(self, keys: DataFrame) -> DataFrame:
+        """Keys of the batch, to be broadcast where they are few enough."""
+        live = self.batch.counts[WINNER] + self.batch.counts[OLDER]
+        return keys.hint("broadcast") if live <= BROADCAST_ROWS else keys
+
+    def stored(self) -> DataFrame:
+        """The stored rows, with where they stand."""
+        request, pinned = self.request, self.pinned
+        return request.target.table.read(pinned.table.version).select("*", *where_it_stood(pinned))
+
+    def noted(self) -> DataFrame | None:
+        """The journal, but for what this very run added in a failed attempt."""
+        pinned = self.pinned
+        if pinned.journal is None or pinned.journal.empty:
+            return None
+        return self.request.target.journal.read(pinned.journal.version).where(col(journal.RUN) != self.request.run_id)
+
+    def settle(self, known: DataFrame) -> DataFrame:
+        """Settle what is known, once."""
+        forgotten = self.pinned.known.forgotten
+        return self.keep(settle(self.history, known, None if forgotten is None else F.expr(forgotten), self.request.feed.ties))
+
+    def together(self, frames: list[DataFrame]) -> DataFrame:
+        """All that is known, one key in one partition."""
+        old = scd_events.was_type(self.history, self.places, self.pinned.table.columns)
+        return gathered(self.history, scd_events.together(self.history, frames, old))
+
+
+def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack, history: History) -> Plan:
+    """Plan one attempt on the pinned state. Raises ``TieConflict``."""
+    history = replace(history, partial=history.partial or pinned.known.partial or bool(history.later))
+    attempt = Attempt(request, batch, pinned, history, stack)
+    truncations = _truncations(attempt) if batch.truncated is not None else None
+    base = _with_truncations(attempt, truncations)
+    swept = None if truncations is None else truncations.where("news").select(SEQ)
+    if not batch.counts[WINNER] + batch.counts[OLDER] and not (swept is not None and base.truncated):
+        return Plan(base)
+    settled, counts = _settled(attempt, swept)
+    outcome = _outcome(attempt, base, counts)
+    tied = _tied(attempt, settled) if counts[TIED] else None
+    rows = changed(history, settled, attempt.places) if _changes(outcome) else None
+    late = counts["late"] or swept is not None
+    return Plan(
+        outcome,
+        rows=rows,
+        tied=tied,
+        bounds=_bounds(attempt, settled, late=bool(late), swept=swept is not None) if rows is not None else (),
+        memories=_memories(attempt, settled, counts, swept if base.truncated else None),
+        few=counts["hidden"] + counts["burials"] < _ONE_FILE,
+        keys=(*history.keys, history.valid_from),
+        unmoved=_unmoved(attempt),
+    )
+
+
+def _changes(outcome: Outcome) -> int:
+    return outcome.inserted + outcome.updated + outcome.closed + outcome.split + outcome.deleted
+
+
+def _settled(attempt: Attempt, swept: DataFrame | None) -> tuple[DataFrame, dict[str, Any]]:
+    """Settle the batch against open rows alone, and once more, with all there is, the keys for which that is not enough."""
+    history = attempt.history
+    fresh = scd_events.of_batch(history, attempt.batch)
+    if swept is not None:
+        keys = attempt.keep(_touched(attempt, swept))
+        settled = attempt.settle(attempt.together(_everything(attempt, fresh, keys, swept)))
+        return settled, first_row(tally(history, settled))
+    known = attempt.together([fresh, *_open(attempt)])
+    marked = known
+    if not attempt.pinned.table.empty or attempt.noted() is not None:
+        horizon = greatest_literal(attempt.pinned.known.truncated, attempt.pinned.known.forgotten)
+        everything = (history.version is not None or bool(history.carried)) and not attempt.pinned.table.empty
+        marked = mark_late(history, known, None if horizon is None else F.expr(horizon), everything=everything)
+    settled = attempt.settle(marked)
+    counts = first_row(tally(history, settled))
+    if not counts["late"]:
+        return settled, counts
+    keys = settled.where(LATE).select(*attempt.keys).distinct()
+    again = attempt.settle(attempt.together(_everything(attempt, fresh.join(attempt.few(keys), attempt.keys, "left_semi"), keys, None)))
+    both = settled.where(~col(LATE)).unionByName(again.withColumn(LATE, F.lit(True)))
+    return both, first_row(tally(history, both))
+
+
+def _open(attempt: Attempt) -> list[DataFrame]:
+    """What the open rows and the newer tombstones of the batch's keys say."""
+    batch, history, request = attempt.batch, attempt.history, attempt.request
+    keys = attempt.few(batch.of(WINNER, OLDER).select(*map(col, attempt.keys)).distinct())
+    found = []
+    if not attempt.pinned.table.empty:
+        open_rows = attempt.stored().where(where((*batch.bounds, Open(history.valid_to, history.end))))
+        rows = open_rows.join(keys, attempt.keys, "left_semi")
+        found.append(scd_events.of_rows(history, rows, request.memory.at(), attempt.places, every=False))
+    noted = attempt.noted()
+    if noted is not None:
+        newer = noted.where(where(batch.bounds)).where(journal.not_older(request.memory.sequence, batch.lowest))
+        buried = newer.where(col(journal.KIND) == journal.TOMBSTONE).join(keys, attempt.keys, "left_semi")
+        found.append(scd_events.of_journal(history, buried))
+    return found
+
+
+def _everything(attempt: Attempt, fresh: DataFrame, keys: DataFrame, swept: DataFrame | None) -> list[DataFrame]:
+    """All that is known of some keys: their rows, their journal, the truncations, and their events in the batch."""
+    history, bounds = attempt.history, attempt.batch.bounds if swept is None else ()
+    keys, found, noted = attempt.few(keys), [fresh], attempt.noted()
+    if not attempt.pinned.table.empty:
+        rows = attempt.stored().where(where(bounds)).join(keys, attempt.keys, "left_semi")
+        found.append(scd_events.of_rows(history, rows, attempt.request.memory.at(), attempt.places, every=True))
+    if noted is not None:
+        found.append(scd_events.of_journal(history, noted.where(where(bounds)).join(keys, attempt.keys, "left_semi")))
+        if attempt.pinned.known.truncated is not None:
+            found.append(scd_events.of_truncations(history, keys, _known_truncations(noted), TRUNCATED))
+    if swept is not None:
+        found.append(scd_events.of_truncations(history, keys, swept, SWEEP))
+    return found
+
+
+def _known_truncations(noted: DataFrame) -> DataFrame:
+    return noted.where(col(journal.KIND) == journal.TRUNCATION).select(col(journal.JSEQ).alias(SEQ)).distinct()
+
+
+def _touched(attempt: Attempt, swept: DataFrame) -> DataFrame:
+    """Keys that a truncation of the batch may reach, or the batch itself."""
+    keys = attempt.batch.of(WINNER, OLDER).select(*map(col, attempt.keys))
+    if not attempt.pinned.table.empty:
+        keys = keys.unionByName(attempt.stored().select(*map(col, attempt.keys)))
+    return keys.distinct()
+
+
+def _truncations(attempt: Attempt) -> DataFrame:
+    """The batch's truncations: sequence, how often each stands there, whether it is news, whether it is forgotten."""
+    batch, known = attempt.batch, attempt.pinned.known
+    found = batch.of(TRUNCATION).groupBy(SEQ).agg(F.count(F.lit(1)).alias("times"))
+    noted = attempt.noted()
+    if noted is not None and known.truncated is not None:
+        found = found.join(_known_truncations(noted).withColumn("known", F.lit(True)), SEQ, "left")
+    else:
+        found = found.withColumn("known", F.lit(None).cast("boolean"))
+    old = F.expr(f"{SEQ} <= {known.forgotten}") if known.forgotten else F.lit(False)
+    beyond = old & col("known").isNull()
+    return attempt.keep(found.select(SEQ, "times", beyond.alias("beyond"), (col("known").isNull() & ~beyond).alias("news")))
+
+
+def _with_truncations(attempt: Attempt, truncations: DataFrame | None) -> Outcome:
+    """What the batch says by itself: repetitions, ignored and bad rows, and its truncations, each of which is remembered."""
+    base = replace(inside(attempt.batch), stale=0)
+    if truncations is None:
+        return base
+    found = first_row(
+        truncations.agg(
+            F.count_if("news").alias("news"),
+            F.coalesce(F.sum(F.when(col("beyond"), col("times"))), F.lit(0)).alias("beyond"),
+            F.sum("times").alias("all"),
+        )
+    )
+    return replace(
+        base,
+        applied=found["news"],
+        stale=found["beyond"],
+        beyond_horizon=found["beyond"],
+        duplicate=base.duplicate + found["all"] - found["news"] - found["beyond"],
+        truncated=bool(found["news"]),
+    )
+
+
+def _outcome(attempt: Attempt, base: Outcome, counts: Mapping[str, int]) -> Outcome:
+    """The counts of the batch. Raises ``TieConflict`` under ``ties="fail"``."""
+    if counts[TIED] and attempt.request.feed.ties == "fail":
+        raise tie_conflict(attempt.request, counts[TIED])
+    effects: dict[str, Any] = {name: counts[name] for name in ("inserted", "updated", "closed", "split", "deleted")}
+    return replace(
+        base,
+        applied=base.applied + counts[APPLIED] - counts["shadowed"],
+        stale=base.stale + counts[STALE] + counts[BEYOND] + counts["shadowed"],
+        duplicate=base.duplicate + counts[DUPLICATE],
+        quarantined=base.quarantined + counts[TIED],
+        beyond_horizon=base.beyond_horizon + counts[BEYOND],
+        markers_nulled=counts["markers_nulled"] if attempt.request.feed.partial else 0,
+        **effects,
+    )
+
+
+def _tied(attempt: Attempt, settled: DataFrame) -> DataFrame:
+    """The events of the batch that disagree with what is known of their key and sequence."""
+    history = attempt.history
+    units = range(len(history.units))
+    known = settled.where(col(f"_lk_is_{TIED}") > 0).select(*map(col, history.keys), SEQ, *(f"_lk_k{i}" for i in units))
+    events = attempt.batch.of(WINNER, OLDER)
+    said = scd_events.of_batch(history, attempt.batch).select(*map(col, history.keys), SEQ, *(f"_lk_b{i}" for i in units))
+    differ = F.lit(False)
+    for i in units:
+        ours, theirs = col(f"_lk_b{i}"), col(f"_lk_k{i}")
+        differ = differ | (ours.isNotNull() & theirs.isNotNull() & ~history.order(i, ours).eqNullSafe(history.order(i, theirs)))
+    disputed = said.join(known, [*history.keys, SEQ]).where(differ).select(*map(col, history.keys), SEQ).distinct()
+    return events.join(disputed, [*history.keys, SEQ], "left_semi")
+
+
+def _bounds(attempt: Attempt, settled: DataFrame, *, late: bool, swept: bool) -> tuple[Any, ...]:
+    """What every changed row implies: its key's bounds, and that it was open, or ended no earlier than some position."""
+    history = attempt.history
+    bounds = () if swept else attempt.batch.bounds
+    if not late:
+        return (*bounds, Open(history.valid_to, history.end))
+    if isinstance(history.position_type, T.StructType):
+        return bounds
+    rows = changed(history, settled, attempt.places)
+    since = first_row(rows.agg(encoded(F.min(TO_WAS), history.position_type).alias("since")))["since"]
+    if since is None:
+        return (*bounds, Open(history.valid_to, history.end))
+    return (*bounds, Open(history.valid_to, history.end, literal(since, history.position_type)))
+
+
+def _memories(attempt: Attempt, settled: DataFrame, counts: Mapping[str, int], swept: DataFrame | None) -> DataFrame | None:
+    """What the journal must learn before the table changes."""
+    history, request = attempt.history, attempt.request
+    schema = journal_shape(request, attempt.pinned.table)
+    frames = []
+    if counts["hidden"] or counts["burials"]:
+        frames.append(scd_events.journal_rows(history, settled, hidden_news(history), burial_news(history)))
+    if swept is not None:
+        frames.append(journal.noted(journal.TRUNCATION, swept, schema))
+    if history.partial and not attempt.pinned.known.partial:
+        nothing = request.target.table.spark.range(1).select(F.lit(None).cast(history.sequence).alias(SEQ))
+        frames.append(journal.noted(journal.PARTIAL, nothing, schema))
+    if not frames:
+        return None
+    union = frames[0]
+    for frame in frames[1:]:
+        union = union.unionByName(frame, allowMissingColumns=True)
+    return union
+
+
+def _unmoved(attempt: Attempt) -> str:
+    """SQL: the stored row ``t`` is still the one that the change ``s`` was planned for."""
+    history = attempt.history
+    end = f"t.`{history.valid_to}`" if history.end is None else f"nullif(t.`{history.valid_to}`, {history.end})"
+    return f"{attempt.request.memory.at('t.')} <=> s._lk_at AND {end} <=> s.{TO_WAS}"
+
+
