@@ -89,7 +89,7 @@ class Dimension(ABC):
         Raises what ``upsert`` raises, and ``ConfigError`` for a table that is no type 2 table of this shape.
         """
         shape, feed = scd_shape.asked(
-            self.name, self._spelled(feed), track=track, valid_from=valid_from, valid_to=valid_to, end_of_time=end_of_time,
+            self.name, self._spelled(feed), self._columns(), track=track, valid_from=valid_from, valid_to=valid_to, end_of_time=end_of_time,
             current=current, version=version,
         )  # fmt: skip
         return self._versioned("scd2", shape, feed, on_delete, Options(dry_run, batch_id, quarantine, evolve, tombstone_retention))
@@ -118,6 +118,9 @@ class Dimension(ABC):
 
     def _spelled(self, feed: ChangeFeed) -> ChangeFeed:
         return spelled_like(feed, visible(self._adapter.view())) if self.exists() else feed
+
+    def _columns(self) -> list[str]:
+        return visible(self._adapter.view()) if self.exists() else []
 
     def _versioned(self, operation: str, shape: Shape, feed: ChangeFeed, on_delete: str, options: Options) -> Commit:
         """Apply a feed to the versions of this table."""

@@ -87,7 +87,7 @@ class History:
 
     def until(self) -> Column:
         """Where a stored row ends; NULL: it is open."""
-        return F.nullif(col(self.valid_to), F.expr(self.end)) if self.end else col(self.valid_to)
+        return F.when(col(self.valid_to) != F.expr(self.end), col(self.valid_to)) if self.end else col(self.valid_to)
 
     @cached_property
     def units(self) -> tuple[tuple[str, ...], ...]:
@@ -133,7 +133,8 @@ def gathered(history: History, known: DataFrame) -> DataFrame:
 def mark_late(history: History, known: DataFrame, horizon: Column | None, *, everything: bool) -> DataFrame:
     """Say of each key whether its events need more than its open row: ``_lk_late``.
 
-    They do when one is not newer than all that is known. *horizon* is the last truncation or what is forgotten; with *everything* a
+    They do when one is not newer than all that is known, and is not just what the row says already: whatever takes the place of the
+    row's last event may uncover what that had hidden. *horizon* is the last truncation or what is forgotten; with *everything* a
     key without an open row needs its closed ones (its versions are counted), or each key does (all its versions carry a value).
     """
     key = Window.partitionBy(*map(quoted, history.keys))
@@ -144,11 +145,27 @@ def mark_late(history: History, known: DataFrame, horizon: Column | None, *, eve
     first, standing, buried = of(BATCH, F.min), of(ROW, F.max), of(TOMB, F.max)
     overtaken = first <= standing if history.partial else first < standing
     late = F.coalesce(overtaken, F.lit(False)) | F.coalesce(first < buried, F.lit(False))
+    if not history.partial:
+        known = known.withColumn("_lk_disputes", _disputes(history, key))
+        late = late | F.coalesce(F.max("_lk_disputes").over(key), F.lit(False))
     if horizon is not None:
         late = late | F.coalesce(first <= horizon, F.lit(False))
     if everything:
         late = F.lit(True) if history.carried else late | standing.isNull()
     return known.withColumn(LATE, late)
+
+
+def _disputes(history: History, key: WindowSpec) -> Column:
+    """Whether an event of the batch stands where the row's last event does and is another one."""
+    here = col(SOURCE) == BATCH
+
+    def of_row(value: Column) -> Column:
+        return F.first(F.when(col(SOURCE) == ROW, value), ignorenulls=True).over(key)
+
+    units = range(len(history.units))
+    same = all_of(history.order(i, col(f"_lk_b{i}")).eqNullSafe(history.order(i, of_row(col(f"_lk_b{i}")))) for i in units)
+    again = (col(SEQ) == of_row(col(SEQ))) & (col(OP) == UPSERT) & same
+    return here & (history.position(col(SEQ)) == history.position(of_row(col(SEQ)))) & ~again
 
 
 def settle(history: History, known: DataFrame, forgotten: Column | None, ties: str) -> DataFrame:
@@ -172,11 +189,9 @@ def _weighed(history: History, known: DataFrame, forgotten: Column | None, ties:
     units = range(len(history.units))
     upsert, batch, news = col(OP) == UPSERT, col(SOURCE) == BATCH, col(SOURCE).isin(BATCH, SWEEP)
     authored = _any(col(SOURCE) == EVENT, here)
-    told = _any(col(SOURCE).isin(EVENT, SHOWN, ROW), here)
-    seen = known.withColumns({"_lk_authored": authored, "_lk_told": told})
-    counts = upsert & ~batch & F.when(col(SOURCE).isin(ROW, SHOWN), ~col("_lk_authored")).when(
-        col(SOURCE) == ANCHOR, ~col("_lk_told")
-    ).otherwise(True)
+    seen = known.withColumn("_lk_authored", authored)
+    # What a row shows may be inherited; what the journal says was authored.
+    counts = upsert & ~batch & (col(SOURCE) != ANCHOR) & ((col(SOURCE) == EVENT) | ~col("_lk_authored"))
     seen = seen.withColumn("_lk_counts", counts).withColumns(
         {
             **{f"_lk_k{i}": _largest(history, i, col("_lk_counts"), here) for i in units},
@@ -194,11 +209,14 @@ def _weighed(history: History, known: DataFrame, forgotten: Column | None, ties:
     tied = upsert & differs & ~col("_lk_dead_known") & ~col("_lk_dead_batch") & ~beyond if ties != "content" else F.lit(False)
     seen = seen.withColumns({"_lk_same": shown, "_lk_beyond": batch & beyond, "_lk_tied": batch & tied})
     takes = F.when(batch, ~col("_lk_beyond") & ~col("_lk_tied")).otherwise((col(OP) == DELETE) | col("_lk_counts"))
-    seen = seen.withColumn("_lk_takes", takes).withColumns(
+    seen = seen.withColumn("_lk_takes", takes).withColumn("_lk_told", _any(upsert & col("_lk_takes"), here))
+    # That a version began here, in what values nobody tells any more.
+    says = upsert & (col("_lk_takes") | ((col(SOURCE) == ANCHOR) & ~col("_lk_told")))
+    seen = seen.withColumns(
         {
             DEAD: _any((col(OP) == DELETE) & col("_lk_takes"), here),
-            "_lk_alive": _any(upsert & col("_lk_takes"), here),
-            **{f"_lk_m{i}": _largest(history, i, upsert & col("_lk_takes"), here) for i in units},
+            "_lk_alive": _any(says, here),
+            **{f"_lk_m{i}": _largest(history, i, says, here) for i in units},
         }
     )
     return seen.withColumn("_lk_verdict", F.when(batch, _verdict(history)))
@@ -262,7 +280,7 @@ def _states(history: History, weighed: DataFrame) -> DataFrame:
     ).where("_lk_n = 1")
     one = counted.withColumn("_lk_alive", col("_lk_alive") & ~col(DEAD))
     units = [f"_lk_{kind}{i}" for i in range(len(history.units)) for kind in "mk"]
-    kept = [SEQ, DEAD, "_lk_alive", "_lk_authored", "_lk_told", "_lk_shown", "_lk_row", "_lk_news", "_lk_burial", *units]
+    kept = [SEQ, DEAD, "_lk_alive", "_lk_authored", "_lk_shown", "_lk_row", "_lk_news", "_lk_burial", *units]
     verdicts = [f"_lk_is_{v}" for v in VERDICTS]
     kept += [LATE] if LATE in weighed.columns else []
     lone = one.select(*map(col, history.keys), *map(col, kept), col("_lk_old").alias(OLD), *map(col, verdicts))

@@ -64,6 +64,7 @@ def loads(text: str) -> Shape:
 def asked(
     table: str,
     feed: ChangeFeed,
+    columns: Sequence[str] = (),
     *,
     track: str | Sequence[str] | None = None,
     valid_from: str = "valid_from",
@@ -72,13 +73,13 @@ def asked(
     current: str | None = None,
     version: str | None = None,
 ) -> tuple[Shape, ChangeFeed]:
-    """The shape that a call asks for, and the feed ordered by it. Raises ``FeedError`` or ``ConfigError`` before anything is read."""
+    """The shape that a call asks for, and the feed ordered by it; *columns* are those of the table. Raises ``FeedError`` or ``ConfigError`` before anything is read."""
     business = find(feed.columns, valid_from)
     coarse = business is not None
     if coarse:
         assert business is not None
         feed = replace(feed, sequence_by=(business, *(c for c in feed.sequence_by if c != business)))
-    tracked = None if track is None else _tracked(table, feed, (track,) if isinstance(track, str) else tuple(track), business)
+    tracked = None if track is None else _tracked(table, feed, columns, (track,) if isinstance(track, str) else tuple(track))
     end = None if end_of_time is None else str(end_of_time)
     shape = Shape(
         feed.keys, feed.sequence_by, tracked, business or valid_from, valid_to, end, current, version, coarse
@@ -88,13 +89,13 @@ def asked(
     return shape, feed
 
 
-def _tracked(table: str, feed: ChangeFeed, track: tuple[str, ...], business: str | None) -> tuple[str, ...]:
-    found = {name: find(feed.columns, name) for name in track}
+def _tracked(table: str, feed: ChangeFeed, columns: Sequence[str], track: tuple[str, ...]) -> tuple[str, ...]:
+    found = {name: find(feed.columns, name) or find(columns, name) for name in track}
     missing = [name for name, hit in found.items() if hit is None]
     if missing:
-        raise FeedError(f"{table}: track names {', '.join(missing)}, which the feed does not have. It has: {', '.join(feed.columns)}.")
+        raise FeedError(f"{table}: track names {', '.join(missing)}, which no column is called. There are: {', '.join(feed.columns)}.")
     names = tuple(sorted(hit for hit in found.values() if hit is not None))
-    wrong = [name for name in names if name in (*feed.keys, *feed.sequence_by, business)]
+    wrong = [name for name in names if name in (*feed.keys, *feed.sequence_by)]
     if wrong:
         raise FeedError(f"{table}: track names {', '.join(wrong)}; keys, sequence and valid_from are never tracked. Leave them out.")
     return names

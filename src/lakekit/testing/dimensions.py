@@ -50,7 +50,7 @@ def assert_scd2_valid(
     start, end = col(valid_from), col(valid_to)
     if end_of_time is not None:
         last = F.lit(end_of_time).cast(types[valid_to]) if isinstance(end_of_time, str) else end_of_time
-        end = F.nullif(end, last)
+        end = F.when(end != last, end)
     in_order = Window.partitionBy(*map(col, names)).orderBy(start)
     seen = df.withColumns(
         {

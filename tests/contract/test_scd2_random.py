@@ -1,0 +1,143 @@
+"""Type 2: two hundred random feeds a mode, delivered badly, against the histories of the set of events (C1-C8, C10)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from pyspark.sql import SparkSession
+
+from lakekit.testing import random_changes, scramble
+from tests import oracle, scd_oracle
+from tests.contract.harness import MODES, Mode, conf, confs, data_files, files, same, utc
+from tests.contract.scd_harness import Past, counts, past
+from tests.contract.test_random_feeds import BAD, FEEDS, KEYS, RULES, SCHEMA, SEQUENCES, VALUES, WIDER, ZONE, feeds, respelled
+from tests.oracle import Row, Rules
+from tests.scd_oracle import Dim, Ledger
+
+# Few values, so that neighbours are often equal; what is not tracked varies.
+DULL = {**VALUES, "city": [None, "Köln", "köln"], "flag": [None, True], "ratio": [0.0, -0.0, float("nan")]}
+FEW = {c: VALUES[c][:2] for c in ("day", "price", "qty", "region", "seen")}
+
+
+@pytest.fixture
+def made(spark: SparkSession, mode: Mode) -> Iterator[Callable[..., Past]]:
+    """Make a type 2 table in the mode."""
+    before = confs(spark)
+    yield lambda *args, **more: past(spark, mode, *args, **more)
+    assert confs(spark) == before
+    assert spark._jsparkSession.sharedState().cacheManager().isEmpty()
+
+
+def dull_feeds(first: int, seed: int, **shape: object) -> list[Row]:
+    dice = random.Random(seed)
+    found: list[Row] = []
+    for feed in range(first, first + FEEDS):
+        keys = [{"feed": feed, **key} for key in dice.sample(KEYS, 4)]
+        values = {**DULL, **FEW}
+        found += random_changes(dice.randrange(2**32), keys=keys, sequences=SEQUENCES, values=values, **shape)  # type: ignore[arg-type]
+    dice.shuffle(found)
+    return found
+
+
+def test_complete_events_with_exact_accounts(made: Callable[..., Past], mode: Mode) -> None:
+    dice = random.Random(MODES.index(mode))
+    changes = dull_feeds(0, seed=52, events=20, conflicts=True, deletes=0.15)
+    batches = [respelled(batch, dice) for batch in scramble(changes, seed=MODES.index(mode), batches=4)]
+    batches[1] += BAD
+    batches[2] += [{"op": "T", "lsn": 2, "pos": 5}, {"op": "T", "lsn": 2, "pos": 5}]
+    batches[3] += [{"op": "T", "lsn": -1, "pos": 9}]
+    dim = Dim(RULES, track=("city", "flag", "ratio"), current="is_current", version="version")
+    subject = made("complete2", SCHEMA, dim, delete_when="op = 'D'", truncate_when="op = 'T'", except_columns=["op"], ties="content")
+    subject.create(partition_by=["region"])
+    ledger = Ledger(dim)
+
+    for n, batch in enumerate(batches):
+        if n == 2:
+            with conf(subject.spark, ZONE, "America/New_York"):
+                commit = subject.scd2(batch)
+                subject.check()
+        else:
+            commit = subject.scd2(batch, WIDER if n == 1 else None)
+            subject.check()
+        assert counts(commit) == ledger.book(batch), f"batch {n}"
+    every = [row for batch in batches for row in batch if row not in BAD]
+    before, version = data_files(subject.spark, subject.table.name), subject.table.versions().count()
+    replay = subject.scd2(every)
+    assert counts(replay) == ledger.book(every)
+    assert not replay.changed and data_files(subject.spark, subject.table.name) == before
+    assert subject.table.versions().count() == version
+    as_type_1(subject, every)
+
+
+def as_type_1(subject: Past, every: list[Row]) -> None:
+    """C5: the open rows are the table that an upsert makes of the same events."""
+    dim = subject.dim
+    own = {dim.valid_from, dim.valid_to, dim.current, dim.version}
+    open_rows = {key: {c: v for c, v in row.items() if c not in own} for (key, _), row in subject.rows().items() if row[dim.valid_to] == dim.end}
+    expected = oracle.table(every, dim.rules)
+    same(open_rows, {key: {c: v for c, v in row.items() if c not in own} for key, row in expected.items()})
+
+
+SPARSE = Rules(("feed", "name", "num", "x"), ("at",), ("feed", "name", "num", "x", *VALUES), unchanged="__unchanged__", ignore_nulls=frozenset({"qty", "price", "seen"}))  # fmt: skip
+INSTANTS = [{"at": utc("2024-11-03T05:30:00") + timedelta(microseconds=n)} for n in (0, 1, 3_600_000_000, 3_600_000_001, *range(-9, -1))]
+
+
+def test_sparse_events_in_time(made: Callable[..., Past], mode: Mode) -> None:
+    dice = random.Random(53)
+    changes: list[Row] = []
+    for feed in range(FEEDS, 2 * FEEDS):
+        keys = [{"feed": feed, **key} for key in dice.sample(KEYS, 4)]
+        more = {"unchanged": {"city": "__unchanged__", "region": "__unchanged__"}, "events": 20, "deletes": 0.15}
+        changes += random_changes(dice.randrange(2**32), keys=keys, sequences=INSTANTS, values={**DULL, **FEW, "region": VALUES["region"]}, **more)
+    dice.shuffle(changes)
+    batches = scramble(changes, seed=200 + MODES.index(mode), batches=4)
+    schema = SCHEMA.replace("lsn bigint, pos int", "at timestamp")
+    batches[1] = [{c: v for c, v in row.items() if c not in ("flag", "day")} for row in batches[1]]
+    without = {1: schema.replace("day date, flag boolean, ", "")}
+    dim = Dim(SPARSE, track=("city", "flag", "price"), end=oracle.plain(utc("9999-12-31T00:00:00")))
+    described = {"delete_when": "op = 'D'", "except_columns": ["op", "at"], "unchanged": "__unchanged__"}
+    options = {"end_of_time": "9999-12-31"}
+    subject = made("sparse2", schema, dim, options, **described, ignore_nulls=["qty", "price", "seen"]).create()
+    ledger = Ledger(dim)
+
+    for n, batch in enumerate(batches):
+        if n == 2:
+            before = files(subject.spark, subject.table.name)
+            dry = subject.scd2(batch, dry_run=True)
+            assert files(subject.spark, subject.table.name) == before
+        commit = subject.scd2(batch, without.get(n))
+        subject.check()
+        assert counts(commit) == ledger.book(batch), f"batch {n}"
+        if n == 2:
+            assert counts(dry) == counts(commit)
+    replay = subject.scd2(batches[2])
+    assert replay.applied == 0 and not replay.changed
+    as_type_1(subject, subject.delivered)
+
+
+def test_business_time(made: Callable[..., Past], mode: Mode) -> None:
+    """The day of a change is ``valid_from``; the last change of a day wins, whenever it arrives."""
+    rules = Rules(("feed", "name"), ("day", "lsn"), ("feed", "name", "day", "city", "region"))
+    dim = Dim(rules, track=("city",), valid_from="day", coarse=True)
+    dice = random.Random(54)
+    values = {"city": DULL["city"], "region": VALUES["region"]}
+    sequences = [{"day": day, "lsn": lsn} for day in VALUES["day"] if day for lsn in (None, 1, 2, 10)]
+    keys = [{"feed": feed, "name": name} for feed in range(60) for name in ("a", "A")]
+    changes = random_changes(dice.randrange(2**32), keys=keys, sequences=sequences, values=values, events=1200, deletes=0.2)
+    schema = "feed int, name string, day date, lsn bigint, op string, city string, region string"
+    subject = made("days", schema, dim, delete_when="op = 'D'", except_columns=["op", "lsn"])
+    subject.described["sequence_by"] = ["lsn"]
+    subject.create()
+    for batch in scramble(changes, seed=MODES.index(mode), batches=3):
+        subject.scd2(batch)
+        subject.check()
+    replay = subject.scd2(changes)
+    assert not replay.changed
+    commit = subject.scd2([{"feed": 1, "name": "a", "lsn": 99, "op": "U", "city": "no day"}])
+    assert commit.quarantined == 1
+    subject.delivered.pop()
+    subject.check()
+    assert scd_oracle.table(changes, dim)
