@@ -109,6 +109,31 @@ def table(rows: Iterable[Row], dim: Dim) -> dict[tuple[Any, ...], dict[str, Any]
     return found
 
 
+def carrying(rows: Iterable[Row], dim: Dim, names: dict[str, str]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The type 6 table: each version also has the last known value of some columns, under other names."""
+    rows = list(rows)
+    found = table(rows, dim)
+    for key, versions in histories(oracle.events(rows, dim.rules), dim).items():
+        for version in versions:
+            found[key, version.since] |= {name: versions[-1].values[c] for c, name in names.items()}
+    return found
+
+
+def with_previous(rows: Iterable[Row], dim: Dim, names: dict[str, str]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The type 3 table: the present row of each living key, and the last other value of some columns since the key was last absent."""
+    found = oracle.table(rows := list(rows), dim.rules)
+    by_key = oracle.grouped(oracle.events(rows, dim.rules))
+    truncations = {e.seq for e in by_key.pop((), [])}
+    for key, row in found.items():
+        life: list[dict[str, Any]] = []
+        for _, values in states(by_key[key], truncations, dim):
+            life = [] if values is None else [*life, values]
+        for c, name in names.items():
+            others = [values[c] for values in life if values[c] != row[c]]
+            row[name] = others[-1] if others else None
+    return found
+
+
 @dataclass
 class Ledger:
     """What each batch must be booked as, for histories that are not coarse; one ``book`` call per delivered batch."""

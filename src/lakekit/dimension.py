@@ -8,27 +8,40 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date
+from types import MappingProxyType
 from typing import Any, Literal
 
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit import plan_scd, retention, scd_shape, schema, upsert
 from lakekit.batch import Batch
-from lakekit.changes import ChangeFeed, check_columns, spelled_like
+from lakekit.changes import HIDDEN, ChangeFeed, check_columns, spelled_like
+from lakekit.columns import col, find
 from lakekit.commit import Commit
 from lakekit.errors import CommitConflict, ConfigError, EngineError
 from lakekit.formats.base import SCD_PROPERTY, Adapter, Spec, View
 from lakekit.journal import journal_name
+from lakekit.memory import Memory
 from lakekit.partitioning import Transform, parse
 from lakekit.plan import Plan
+from lakekit.plan_present import previous_name
 from lakekit.quarantine import quarantine_name
 from lakekit.request import Pinned, Request, Target, Verb, visible
 from lakekit.scd import History
 from lakekit.scd_shape import Shape
 
 OnDelete = Literal["close", "ignore"]
-_TYPE2 = ("track", "valid_from", "valid_to", "end_of_time", "current", "version")
-_SHAPED = {2: _TYPE2}
+Surrogate = Literal["hash", "sequence"]
+_PLAIN = ("track", "valid_from", "valid_to", "end_of_time", "current", "version")
+_SHAPED = {
+    2: (*_PLAIN, "surrogate", "surrogate_key"),
+    3: ("track",),
+    4: (*_PLAIN, "history"),
+    6: _PLAIN,
+    7: (*_PLAIN, "surrogate", "durable_key", "version_key"),
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,15 @@ class Dimension(ABC):
     """The dimension verbs; ``Table`` is one."""
 
     name: str
+    spark: SparkSession
+
+    @abstractmethod
+    def __init__(self, spark: SparkSession, name: str, format: str | None = None) -> None: ...
+
+    @property
+    @abstractmethod
+    def format(self) -> str:
+        """The table's format."""
 
     @property
     @abstractmethod
@@ -59,9 +81,99 @@ class Dimension(ABC):
         """Whether the table exists."""
 
     @abstractmethod
+    def df(self) -> DataFrame:
+        """The table's rows now."""
+
+    @abstractmethod
     def _alter(self, operations: Iterable[schema.Operation]) -> None: ...
 
     def scd2(
+        self,
+        feed: ChangeFeed,
+        *,
+        track: str | Sequence[str] | None = None,
+        on_delete: OnDelete = "close",
+        valid_from: str = "valid_from",
+        valid_to: str = "valid_to",
+        end_of_time: str | date | None = None,
+        current: str | None = None,
+        version: str | None = None,
+        surrogate: Surrogate | None = None,
+        surrogate_key: str = "surrogate_key",
+        dry_run: bool = False,
+        batch_id: str | None = None,
+        quarantine: str | None = None,
+        evolve: Sequence[str] = (),
+        tombstone_retention: str | None = None,
+    ) -> Commit:
+        """Apply a change feed as type 2 history: half-open rows ``[valid_from, valid_to)``, a function of the set of events (C1–C10).
+
+        A change of a column in *track* (default: of any payload column) opens a version; other columns take the latest value of
+        their version. ``valid_from`` has the type of ``sequence_by``, a struct where it has several columns, unless it names a
+        column of the feed: then that is business time, and ``sequence_by`` orders the events of one such value, the last of which
+        counts. *end_of_time* stands in ``valid_to`` of an open row in place of NULL; *current* and *version* name a boolean and a
+        number column to be kept. ``surrogate`` gives each version a key of its own in the column *surrogate_key*: ``"hash"`` (128 bits
+        over key and ``valid_from``) or ``"sequence"`` (dense numbers). A row that is split keeps its key; ``Commit.rekeyed`` says which
+        facts must change theirs. ``on_delete="ignore"`` lets rows live on. The other options are those of ``upsert``.
+
+        Raises what ``upsert`` raises, and ``ConfigError`` for a table that is no type 2 table of this shape.
+        """
+        shape, feed = self._asked(
+            feed, track=track, valid_from=valid_from, valid_to=valid_to, end_of_time=end_of_time, current=current, version=version,
+            surrogate=surrogate, surrogate_key=surrogate_key,
+        )  # fmt: skip
+        return self._versioned("scd2", shape, feed, on_delete, Options(dry_run, batch_id, quarantine, evolve, tombstone_retention))
+
+    def scd3(
+        self,
+        feed: ChangeFeed,
+        *,
+        track: str | Sequence[str],
+        dry_run: bool = False,
+        batch_id: str | None = None,
+        quarantine: str | None = None,
+        evolve: Sequence[str] = (),
+        tombstone_retention: str | None = None,
+    ) -> Commit:
+        """Type 3: one row a key, with ``previous_<column>`` for each column of *track*: the value it had before the present one.
+
+        A late event corrects the previous value too; a delete ends what came before it. For that the history is kept beside the
+        table, in ``<table>__history``. Options and errors are those of ``scd2``.
+        """
+        options = Options(dry_run, batch_id, quarantine, evolve, tombstone_retention)
+        return self._with_history("scd3", f"{self.name}__history", feed, {"track": track}, "close", options)
+
+    def scd4(
+        self,
+        feed: ChangeFeed,
+        *,
+        history: str,
+        track: str | Sequence[str] | None = None,
+        on_delete: OnDelete = "close",
+        valid_from: str = "valid_from",
+        valid_to: str = "valid_to",
+        end_of_time: str | date | None = None,
+        current: str | None = None,
+        version: str | None = None,
+        dry_run: bool = False,
+        batch_id: str | None = None,
+        quarantine: str | None = None,
+        evolve: Sequence[str] = (),
+        tombstone_retention: str | None = None,
+    ) -> Commit:
+        """Type 4: this table keeps the present rows, the table named *history* the type 2 rows, in one call.
+
+        The history is written first and the present rows follow from it, so that running a batch again mends whatever a crash left
+        between the two. ``inserted``, ``updated`` and ``deleted`` count present rows, ``closed`` and ``split`` those of the history.
+        """
+        asked = {
+            "track": track, "valid_from": valid_from, "valid_to": valid_to, "end_of_time": end_of_time, "current": current,
+            "version": version,
+        }  # fmt: skip
+        options = Options(dry_run, batch_id, quarantine, evolve, tombstone_retention)
+        return self._with_history("scd4", history, feed, asked, on_delete, options)
+
+    def scd6(
         self,
         feed: ChangeFeed,
         *,
@@ -78,21 +190,59 @@ class Dimension(ABC):
         evolve: Sequence[str] = (),
         tombstone_retention: str | None = None,
     ) -> Commit:
-        """Apply a change feed as type 2 history: half-open rows ``[valid_from, valid_to)``, a function of the set of events (C1–C10).
+        """Type 6: type 2 rows that each carry ``current_<column>`` of every tracked column: its present value.
 
-        A change of a column in *track* (default: of any payload column) opens a version; other columns take the latest value of
-        their version. ``valid_from`` has the type of ``sequence_by``, a struct where it has several columns, unless it names a
-        column of the feed: then that is business time, and ``sequence_by`` orders the events of one such value, the last of which
-        counts. *end_of_time* stands in ``valid_to`` of an open row in place of NULL; *current* and *version* name a boolean and a
-        number column to be kept. ``on_delete="ignore"`` lets rows live on. The other options are those of ``upsert``.
-
-        Raises what ``upsert`` raises, and ``ConfigError`` for a table that is no type 2 table of this shape.
+        While a key is deleted its rows carry the last known value. Options and errors are those of ``scd2``.
         """
-        shape, feed = scd_shape.asked(
-            self.name, self._spelled(feed), self._columns(), track=track, valid_from=valid_from, valid_to=valid_to, end_of_time=end_of_time,
-            current=current, version=version,
+        shape, feed = self._asked(
+            feed, track=track, valid_from=valid_from, valid_to=valid_to, end_of_time=end_of_time, current=current, version=version, type=6
+        )
+        return self._versioned("scd6", shape, feed, on_delete, Options(dry_run, batch_id, quarantine, evolve, tombstone_retention))
+
+    def scd7(
+        self,
+        feed: ChangeFeed,
+        *,
+        track: str | Sequence[str] | None = None,
+        on_delete: OnDelete = "close",
+        durable_key: str = "durable_key",
+        version_key: str = "version_key",
+        surrogate: Surrogate = "hash",
+        valid_from: str = "valid_from",
+        valid_to: str = "valid_to",
+        end_of_time: str | date | None = None,
+        current: str | None = None,
+        version: str | None = None,
+        dry_run: bool = False,
+        batch_id: str | None = None,
+        quarantine: str | None = None,
+        evolve: Sequence[str] = (),
+        tombstone_retention: str | None = None,
+    ) -> Commit:
+        """Type 7: type 2 rows with a key for the version and a durable key for the entity; facts carry both.
+
+        ``as_was(facts)`` then shows facts beside what was true at their time, ``as_is(facts)`` beside what is true now. Options and
+        errors are those of ``scd2``.
+        """
+        shape, feed = self._asked(
+            feed, track=track, valid_from=valid_from, valid_to=valid_to, end_of_time=end_of_time, current=current, version=version,
+            surrogate=surrogate, surrogate_key=version_key, durable_key=durable_key, type=7,
         )  # fmt: skip
-        return self._versioned("scd2", shape, feed, on_delete, Options(dry_run, batch_id, quarantine, evolve, tombstone_retention))
+        return self._versioned("scd7", shape, feed, on_delete, Options(dry_run, batch_id, quarantine, evolve, tombstone_retention))
+
+    def as_was(self, facts: DataFrame) -> DataFrame:
+        """Facts beside the version that their version key names: what was true at their time. A left join; unknown keys give NULL."""
+        shape = self._shape("as_was", 7)
+        assert shape.surrogate_key is not None
+        return self._beside_facts(facts, self.df(), shape.surrogate_key, shape)
+
+    def as_is(self, facts: DataFrame) -> DataFrame:
+        """Facts beside what their durable key's entity is now, or was last: a left join on the durable key."""
+        shape = self._shape("as_is", 7)
+        assert shape.durable_key is not None
+        newest = Window.partitionBy(shape.durable_key).orderBy(F.desc(shape.valid_from))
+        last = self.df().withColumn("_lk_n", F.row_number().over(newest)).where("_lk_n = 1").drop("_lk_n")
+        return self._beside_facts(facts, last, shape.durable_key, shape)
 
     # ---- what the verbs share
 
@@ -113,23 +263,87 @@ class Dimension(ABC):
         if unknown:
             raise ConfigError(f"{self.name}: create(scd={scd}) knows no {', '.join(sorted(unknown))}. It knows: {', '.join(_SHAPED[scd])}.")
         if not self.exists():
-            shape, feed = scd_shape.asked(self.name, feed, **options)
-            self._make_versions(feed, shape, partition_by, **made)
+            self._create_shaped(scd, feed, partition_by, made, dict(options))
+
+    def _create_shaped(self, scd: int, feed: ChangeFeed, partition_by: Any, made: Mapping[str, Any], asked: dict[str, Any]) -> None:
+        if scd in (3, 4):
+            history = asked.pop("history", f"{self.name}__history")
+            past = type(self)(self.spark, history, self.format)
+            past._create_shaped(2, feed, partition_by if scd == 4 else (), made, asked)
+            shape, feed = past._asked(feed, **asked)
+            previous = tuple(shape.track or ()) if scd == 3 else ()
+            self._make(present_schema(feed, shape, previous), shape.keys, replace(shape, type=scd), parse(partition_by), **made)
+            return
+        if scd == 7:
+            keys = {"surrogate_key": asked.pop("version_key", "version_key"), "durable_key": asked.pop("durable_key", "durable_key")}
+            asked = {"surrogate": "hash", **asked, **keys}
+        shape, feed = self._asked(feed, **asked, **({"type": scd} if scd != 2 else {}))
+        self._make_versions(feed, shape, partition_by, **made)
 
     def _spelled(self, feed: ChangeFeed) -> ChangeFeed:
         return spelled_like(feed, visible(self._adapter.view())) if self.exists() else feed
 
-    def _columns(self) -> list[str]:
-        return visible(self._adapter.view()) if self.exists() else []
+    def _asked(self, feed: ChangeFeed, **options: Any) -> tuple[Shape, ChangeFeed]:
+        columns = visible(self._adapter.view()) if self.exists() else []
+        return scd_shape.asked(self.name, self._spelled(feed), columns, **options)
 
-    def _versioned(self, operation: str, shape: Shape, feed: ChangeFeed, on_delete: str, options: Options) -> Commit:
+    def _shape(self, asker: str, *types: int) -> Shape:
+        """The shape that the table remembers; raises ``ConfigError`` where it is of none of these types."""
+        text = self._adapter.view().scd
+        shape = None if text is None else scd_shape.loads(text)
+        if shape is None or shape.type not in types:
+            wanted = " or ".join(map(str, types))
+            raise ConfigError(f"{self.name} is no table of type {wanted}, which {asker} needs. Write it with scd{types[0]}(feed).")
+        return shape
+
+    def _beside_facts(self, facts: DataFrame, rows: DataFrame, key: str, shape: Shape) -> DataFrame:
+        other = {shape.surrogate_key, shape.durable_key} - {key}
+        shown = rows.select(*(col(c) for c in rows.columns if c not in other))
+        if find(facts.columns, key) is None:
+            raise ConfigError(f"{self.name}: the facts have no column {key}. They have: {', '.join(facts.columns)}.")
+        both = [c for c in shown.columns if c != key and find(facts.columns, c) is not None]
+        if both:
+            raise ConfigError(f"{self.name}: facts and dimension both have {', '.join(both)}. Rename or drop them in the facts.")
+        return facts.join(shown, key, "left")
+
+    def _with_history(
+        self, operation: str, history: str, feed: ChangeFeed, asked: Mapping[str, Any], on_delete: str, options: Options
+    ) -> Commit:
+        """Apply a feed to a history beside this table, and derive this table's present rows from it."""
+        past = type(self)(self.spark, history, self.format)
+        shape, feed = past._asked(self._spelled(feed), **asked)
+        kind = replace(shape, type=int(operation[-1]))
+        previous = tuple(shape.track or ()) if kind.type == 3 else ()
+        columns = present_schema(feed, shape, previous)
+        if self.exists():
+            scd_shape.refuse_other(self.name, self._adapter.view().scd, kind)
+            new = [f for f in columns.fields if f.name not in self._adapter.view().columns]
+            if new and not options.dry_run and "add" in options.evolve:
+                self._adapter.add_columns(new)
+        elif not options.dry_run:
+            self._make(columns, shape.keys, kind)
+        more: dict[str, Any] = {"previous": previous, "whole": bool(previous)}
+        return past._versioned(operation, shape, feed, on_delete, options, second=self._adapter, present=columns, **more)
+
+    def _versioned(
+        self,
+        operation: str,
+        shape: Shape,
+        feed: ChangeFeed,
+        on_delete: str,
+        options: Options,
+        *,
+        second: Adapter | None = None,
+        present: T.StructType | None = None,
+        **more: Any,
+    ) -> Commit:
         """Apply a feed to the versions of this table."""
         if on_delete not in ("close", "ignore"):
             raise ConfigError(f"{self.name}: on_delete is {on_delete!r}; it must be 'close' or 'ignore'.")
         assumed = self._shaped(shape, feed, options)
         view = assumed or self._adapter.view()
         remembers = scd_shape.memory(view.schema, feed, shape)
-        past = scd_shape.history(self.name, view.schema, shape, remembers)
+        past = replace(scd_shape.history(self.name, view.schema, shape, remembers), **more)
         request = Request(
             Target(
                 self._adapter, self._beside(journal_name(self.name)), self._beside(options.quarantine or quarantine_name(self.name))
@@ -139,7 +353,7 @@ class Dimension(ABC):
             options.batch_id or uuid.uuid4().hex,
             options.dry_run,
             assumed,
-            _verb(operation, past, on_delete),
+            replace(_verb(operation, past, on_delete), second=second, present=present),
         )
         before = None if options.tombstone_retention is None else retention.cutoff(request, options.tombstone_retention)
         commit = upsert.run(request)
@@ -174,14 +388,34 @@ class Dimension(ABC):
         comment: str | None = None,
     ) -> None:
         """Make an empty type 2 table that remembers its shape."""
-        keys = (*shape.keys, shape.valid_from)
-        kept = {**(properties or {}), SCD_PROPERTY: shape.dumps()}
-        spec = Spec(scd_shape.stored_schema(feed, shape), parse(partition_by), keys, merge_on_read, kept, comment)
+        made = (parse(partition_by), merge_on_read, properties or {}, comment)
+        self._make(scd_shape.stored_schema(feed, shape), (*shape.keys, shape.valid_from), shape, *made)
+
+    def _make(
+        self,
+        columns: T.StructType,
+        keys: tuple[str, ...],
+        shape: Shape,
+        transforms: tuple[Transform, ...] = (),
+        merge_on_read: bool = False,
+        properties: Mapping[str, str] = MappingProxyType({}),
+        comment: str | None = None,
+    ) -> None:
+        spec = Spec(columns, transforms, keys, merge_on_read, {**properties, SCD_PROPERTY: shape.dumps()}, comment)
         try:
             self._adapter.create(spec)
         except (CommitConflict, EngineError):
             if not self._adapter.exists():  # two writers may both find it missing; one of them makes it
                 raise
+
+
+def present_schema(feed: ChangeFeed, shape: Shape, previous: Sequence[str]) -> T.StructType:
+    """The columns of a table of present rows: those of the feed, and the previous values."""
+    fields = [T.StructField(f.name, T.StringType() if isinstance(f.dataType, T.NullType) else f.dataType) for f in feed.schema.fields]
+    types = {f.name: f.dataType for f in fields}
+    fields += [T.StructField(previous_name(c), types[c]) for c in previous]
+    hidden = Memory(feed.sequence_type, feed.keeps_sequence, partial=False).hidden
+    return T.StructType([*fields, *([] if hidden is None else [T.StructField(HIDDEN, hidden)])])
 
 
 def _verb(operation: str, past: History, on_delete: str) -> Verb:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.sql import DataFrame
 
@@ -47,7 +49,8 @@ class Plan:
     """One attempt: its outcome, the changed rows, what the journal must learn first, and rows to quarantine.
 
     *rows* is ``None`` when the table does not change; *bounds* are implied by every changed row's key. *memories* are rows for the
-    journal that want nothing but their stamp, *few* whether they fit one file; *keys* and *unmoved* stand for those of the feed.
+    journal that want nothing but their stamp, *few* whether they fit one file; *keys* and *unmoved* stand for those of the feed,
+    *sizes* (rows inserted, updated, deleted) for those of the outcome. *second* writes the table that follows from this one.
     """
 
     outcome: Outcome
@@ -60,6 +63,8 @@ class Plan:
     few: bool = True
     keys: tuple[str, ...] | None = None
     unmoved: str | None = None
+    sizes: tuple[int, int, int] | None = None
+    second: Callable[[str], Any] | None = None
 
     @property
     def remembers(self) -> bool:

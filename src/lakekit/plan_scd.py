@@ -19,13 +19,15 @@ from lakekit import journal, scd_events
 from lakekit.batch import Batch, first_row, kept
 from lakekit.cdc import APPLIED, BEYOND, DUPLICATE, OLDER, STALE, TIED, TRUNCATION, WINNER
 from lakekit.cdc_plan import greatest_literal
-from lakekit.changes import SEQ
+from lakekit.changes import HIDDEN, SEQ
 from lakekit.columns import col
+from lakekit.formats.base import View
 from lakekit.literals import encoded, literal
 from lakekit.plan import Outcome, Plan, inside
+from lakekit.plan_present import with_present
 from lakekit.pruning import Open, where
 from lakekit.request import BROADCAST_ROWS, Pinned, Request, journal_shape, places, tie_conflict, where_it_stood
-from lakekit.scd import LATE, SWEEP, TO_WAS, TRUNCATED, History, burial_news, changed, gathered, hidden_news, mark_late, settle, tally
+from lakekit.scd import LATE, SWEEP, TO_WAS, TRUNCATED, Doubt, History, burial_news, changed, gathered, hidden_news, settle, tally
 
 _ONE_FILE = 100_000  # journal rows that one file takes
 
@@ -71,10 +73,10 @@ class Attempt:
             return None
         return self.request.target.journal.read(pinned.journal.version).where(col(journal.RUN) != self.request.run_id)
 
-    def settle(self, known: DataFrame) -> DataFrame:
+    def settle(self, known: DataFrame, doubt: Doubt | None = None) -> DataFrame:
         """Settle what is known, once."""
         forgotten = self.pinned.known.forgotten
-        return self.keep(settle(self.history, known, None if forgotten is None else F.expr(forgotten), self.request.feed.ties))
+        return self.keep(settle(self.history, known, None if forgotten is None else F.expr(forgotten), self.request.feed.ties, doubt))
 
     def together(self, frames: list[DataFrame]) -> DataFrame:
         """All that is known, one key in one partition."""
@@ -96,7 +98,7 @@ def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack, histo
     tied = _tied(attempt, settled) if counts[TIED] else None
     rows = changed(history, settled, attempt.places) if _changes(outcome) else None
     late = counts["late"] or swept is not None
-    return Plan(
+    found = Plan(
         outcome,
         rows=rows,
         tied=tied,
@@ -106,6 +108,12 @@ def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack, histo
         keys=(*history.keys, history.valid_from),
         unmoved=_unmoved(attempt),
     )
+    if request.verb is None or request.verb.second is None:
+        return found
+    bounds = batch.bounds if swept is None else ()
+    present = pinned.second or View(None, request.verb.present or T.StructType(), empty=True)
+    remembers = replace(request.memory, in_row=HIDDEN not in present.columns, partial=False)
+    return with_present(found, history, settled, request.verb.second, present, remembers, bounds, stack)
 
 
 def _changes(outcome: Outcome) -> int:
@@ -120,13 +128,7 @@ def _settled(attempt: Attempt, swept: DataFrame | None) -> tuple[DataFrame, dict
         keys = attempt.keep(_touched(attempt, swept))
         settled = attempt.settle(attempt.together(_everything(attempt, fresh, keys, swept)))
         return settled, first_row(tally(history, settled))
-    known = attempt.together([fresh, *_open(attempt)])
-    marked = known
-    if not attempt.pinned.table.empty or attempt.noted() is not None:
-        horizon = greatest_literal(attempt.pinned.known.truncated, attempt.pinned.known.forgotten)
-        everything = (history.version is not None or bool(history.carried)) and not attempt.pinned.table.empty
-        marked = mark_late(history, known, None if horizon is None else F.expr(horizon), everything=everything)
-    settled = attempt.settle(marked)
+    settled = attempt.settle(attempt.together([fresh, *_open(attempt)]), _doubt(attempt))
     counts = first_row(tally(history, settled))
     if not counts["late"]:
         return settled, counts
@@ -134,6 +136,18 @@ def _settled(attempt: Attempt, swept: DataFrame | None) -> tuple[DataFrame, dict
     again = attempt.settle(attempt.together(_everything(attempt, fresh.join(attempt.few(keys), attempt.keys, "left_semi"), keys, None)))
     both = settled.where(~col(LATE)).unionByName(again.withColumn(LATE, F.lit(True)))
     return both, first_row(tally(history, both))
+
+
+def _doubt(attempt: Attempt) -> Doubt | None:
+    """What could make a key late, besides its own row; ``None`` where nothing is known of any."""
+    pinned, history = attempt.pinned, attempt.history
+    if pinned.table.empty and attempt.noted() is None:
+        return None
+    horizon = greatest_literal(pinned.known.truncated, pinned.known.forgotten)
+    stands = not pinned.table.empty
+    return Doubt(
+        None if horizon is None else F.expr(horizon), closed=stands and history.version is not None, all_keys=stands and history.needs_all
+    )
 
 
 def _open(attempt: Attempt) -> list[DataFrame]:

@@ -37,12 +37,18 @@ class Target:
 
 @dataclass(frozen=True)
 class Verb:
-    """What a verb other than the upsert does otherwise: how it reads events, how it plans, and what its journal holds."""
+    """What a verb other than the upsert does otherwise: how it reads events, how it plans, and what its journal holds.
+
+    *second* is the table that a verb of two tables derives from the first, and that its commit is about; *present* its columns where
+    it is not made yet.
+    """
 
     operation: str
     plan: Callable[[Request, Batch, Pinned, ExitStack], Plan]
     events: Callable[[DataFrame], DataFrame] = lambda events: events
     remembered: Sequence[str] | None = None
+    second: Adapter | None = None
+    present: T.StructType | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class Pinned:
     table: View
     journal: View | None
     known: Known = field(default_factory=Known)
+    second: View | None = None
 
 
 def visible(view: View) -> list[str]:

@@ -20,8 +20,9 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.cdc import ACTION, APPLIED, AT, BEYOND, DUPLICATE, INSERT, NOTHING, REMOVE, STALE, TIED, UPDATE, whole
-from lakekit.changes import DELETE, HIDDEN, OP, SEQ, UPSERT
+from lakekit.changes import HIDDEN, OP, SEQ, UPSERT
 from lakekit.columns import all_of, any_of, col, comparable, has_map, quoted
+from lakekit.fingerprint import fingerprint
 from lakekit.memory import STORED_SEQ
 
 SOURCE = "_lk_source"
@@ -44,7 +45,9 @@ class History:
     """The shape of a type 2 table: its keys, what events author, what opens a version, and the columns that tell its interval.
 
     *coarse*: ``valid_from`` is a column of the feed and the first part of the sequence; of the events of one such value the last
-    counts. *end* is SQL of the end of time, ``None`` for NULL. *later* are columns that were added after the first rows.
+    counts. *carried* columns hold, on every version, the last known value of another; *surrogate* and *durable* identify a version and
+    its key. *whole*: every key needs all its versions; *previous* are columns whose value before the present one is asked for.
+    *end* is SQL of the end of time, ``None`` for NULL. *later* are columns that were added after the first rows.
     """
 
     keys: tuple[str, ...]
@@ -61,6 +64,10 @@ class History:
     carried: Mapping[str, str] = field(default_factory=dict)
     kept_sequence: tuple[str, ...] = ()
     in_row: bool = True
+    whole: bool = False
+    previous: tuple[str, ...] = ()
+    surrogate: str | None = None
+    durable: str | None = None
     later: frozenset[str] = frozenset()
     partial: bool = False
 
@@ -73,6 +80,11 @@ class History:
     def position_type(self) -> T.DataType:
         """The type of ``valid_from`` and ``valid_to``."""
         return self.sequence.fields[0].dataType if self.simple else self.sequence
+
+    @property
+    def needs_all(self) -> bool:
+        """Whether every key needs all its versions."""
+        return self.whole or bool(self.carried)
 
     def position(self, sequence: Column) -> Column:
         """Where on the axis of ``valid_from`` a sequence lies."""
@@ -130,52 +142,26 @@ def gathered(history: History, known: DataFrame) -> DataFrame:
     return known.repartition(*map(col, history.keys))
 
 
-def mark_late(history: History, known: DataFrame, horizon: Column | None, *, everything: bool) -> DataFrame:
-    """Say of each key whether its events need more than its open row: ``_lk_late``.
-
-    They do when one is not newer than all that is known, and is not just what the row says already: whatever takes the place of the
-    row's last event may uncover what that had hidden. *horizon* is the last truncation or what is forgotten; with *everything* a
-    key without an open row needs its closed ones (its versions are counted), or each key does (all its versions carry a value).
-    """
-    key = Window.partitionBy(*map(quoted, history.keys))
-
-    def of(source: str, fold: Callable[[Column], Column]) -> Column:
-        return fold(F.when(col(SOURCE) == source, col(SEQ))).over(key)
-
-    first, standing, buried = of(BATCH, F.min), of(ROW, F.max), of(TOMB, F.max)
-    overtaken = first <= standing if history.partial else first < standing
-    late = F.coalesce(overtaken, F.lit(False)) | F.coalesce(first < buried, F.lit(False))
-    if not history.partial:
-        known = known.withColumn("_lk_disputes", _disputes(history, key))
-        late = late | F.coalesce(F.max("_lk_disputes").over(key), F.lit(False))
-    if horizon is not None:
-        late = late | F.coalesce(first <= horizon, F.lit(False))
-    if everything:
-        late = F.lit(True) if history.carried else late | standing.isNull()
-    return known.withColumn(LATE, late)
-
-
-def _disputes(history: History, key: WindowSpec) -> Column:
-    """Whether an event of the batch stands where the row's last event does and is another one."""
-    here = col(SOURCE) == BATCH
-
-    def of_row(value: Column) -> Column:
-        return F.first(F.when(col(SOURCE) == ROW, value), ignorenulls=True).over(key)
-
-    units = range(len(history.units))
-    same = all_of(history.order(i, col(f"_lk_b{i}")).eqNullSafe(history.order(i, of_row(col(f"_lk_b{i}")))) for i in units)
-    again = (col(SEQ) == of_row(col(SEQ))) & (col(OP) == UPSERT) & same
-    return here & (history.position(col(SEQ)) == history.position(of_row(col(SEQ)))) & ~again
-
-
-def settle(history: History, known: DataFrame, forgotten: Column | None, ties: str) -> DataFrame:
+def settle(history: History, known: DataFrame, forgotten: Column | None, ties: str, doubt: Doubt | None = None) -> DataFrame:
     """Fold all that is known of some keys into one row for each key and sequence; see the module.
 
     *known*, one key in one partition (``gathered``), has the keys, ``_lk_seq``, ``_lk_op``, ``_lk_source``, one box for each unit and the
-    row that stands (``_lk_was``, on the event of its ``valid_from`` only).
+    row that stands (``_lk_was``, on the event of its ``valid_from`` only). With *doubt*, ``_lk_late`` marks keys that need more.
     """
-    weighed = _weighed(history, known, forgotten, ties)
-    return _versions(history, _states(history, weighed), lanes=_has_lanes(history, forgotten, ties))
+    states = _states(history, _met(history, known), forgotten, ties)
+    if doubt is not None:
+        states = _mark_late(history, states, doubt)
+    return _versions(history, states, lanes=_has_lanes(history, forgotten, ties))
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What makes a key late beside its own row: *horizon*, the last truncation or what is forgotten; *closed*: a key without an open
+    row needs its closed ones, because its versions are counted."""
+
+    horizon: Column | None = None
+    closed: bool = False
+    all_keys: bool = False
 
 
 def _has_lanes(history: History, forgotten: Column | None, ties: str) -> bool:
@@ -183,108 +169,144 @@ def _has_lanes(history: History, forgotten: Column | None, ties: str) -> bool:
     return history.coarse or forgotten is not None or ties == "quarantine"
 
 
-def _weighed(history: History, known: DataFrame, forgotten: Column | None, ties: str) -> DataFrame:
-    """Say of each event of the batch what it is beside what is known of its key and sequence, and what all of them author together."""
-    here = whole(_at_sequence(history))
+def _met(history: History, known: DataFrame) -> DataFrame:
+    """One row for each key and sequence: the batch's events there, and the most that is known beside them, unit by unit.
+
+    What the journal says was authored; what a row shows may be inherited, so it counts only where the journal is silent; that a
+    version began there counts only where nothing else is known.
+    """
+    source, upsert = col(SOURCE), col(OP) == UPSERT
+    batch = source == BATCH
+    weight = F.when(source == EVENT, 2).when(source.isin(ROW, SHOWN), 1).when(source == ANCHOR, 0)
     units = range(len(history.units))
-    upsert, batch, news = col(OP) == UPSERT, col(SOURCE) == BATCH, col(SOURCE).isin(BATCH, SWEEP)
-    authored = _any(col(SOURCE) == EVENT, here)
-    seen = known.withColumn("_lk_authored", authored)
-    # What a row shows may be inherited; what the journal says was authored.
-    counts = upsert & ~batch & (col(SOURCE) != ANCHOR) & ((col(SOURCE) == EVENT) | ~col("_lk_authored"))
-    seen = seen.withColumn("_lk_counts", counts).withColumns(
-        {
-            **{f"_lk_k{i}": _largest(history, i, col("_lk_counts"), here) for i in units},
-            "_lk_known": _any(col("_lk_counts"), here),
-            "_lk_dead_known": _any((col(OP) == DELETE) & ~news, here),
-            "_lk_buried": _any(col(SOURCE) == TOMB, here),
-            "_lk_dead_batch": _any((col(OP) == DELETE) & news, here),
-        }
+    event = F.struct(F.lit(0).alias("_"), *(col(f"_lk_b{i}").alias(f"b{i}") for i in units))
+    return known.groupBy(*map(col, history.keys), col(SEQ)).agg(
+        F.collect_list(F.when(batch & upsert, event)).alias("_lk_events"),
+        _ever(batch & ~upsert).alias("_lk_removed"),
+        _ever(source == SWEEP).alias("_lk_swept"),
+        _ever(source.isin(CLOSING, TOMB, TRUNCATED)).alias("_lk_ended"),
+        _ever(source == TOMB).alias("_lk_buried"),
+        _ever(source == SHOWN).alias("_lk_shown"),
+        _ever(source == ROW).alias("_lk_row"),
+        F.max(weight).alias("_lk_weight"),
+        F.first(OLD, ignorenulls=True).alias(OLD),
+        *(_heaviest(history, i, weight).alias(f"_lk_k{i}") for i in units),
     )
-    same = [~_said(i) | history.order(i, col(f"_lk_b{i}")).eqNullSafe(history.order(i, col(f"_lk_k{i}"))) for i in units]
-    shown = col("_lk_known") & all_of(same)
-    old = F.coalesce(col(SEQ) <= forgotten, F.lit(False)) if forgotten is not None else F.lit(False)
-    beyond = old & F.when(upsert, ~shown).otherwise(~col("_lk_buried"))
-    differs = any_of(_said(i) & col(f"_lk_k{i}").isNotNull() & ~same[i] for i in units)
-    tied = upsert & differs & ~col("_lk_dead_known") & ~col("_lk_dead_batch") & ~beyond if ties != "content" else F.lit(False)
-    seen = seen.withColumns({"_lk_same": shown, "_lk_beyond": batch & beyond, "_lk_tied": batch & tied})
-    takes = F.when(batch, ~col("_lk_beyond") & ~col("_lk_tied")).otherwise((col(OP) == DELETE) | col("_lk_counts"))
-    seen = seen.withColumn("_lk_takes", takes).withColumn("_lk_told", _any(upsert & col("_lk_takes"), here))
-    # That a version began here, in what values nobody tells any more.
-    says = upsert & (col("_lk_takes") | ((col(SOURCE) == ANCHOR) & ~col("_lk_told")))
-    seen = seen.withColumns(
-        {
-            DEAD: _any((col(OP) == DELETE) & col("_lk_takes"), here),
-            "_lk_alive": _any(says, here),
-            **{f"_lk_m{i}": _largest(history, i, says, here) for i in units},
-        }
-    )
-    return seen.withColumn("_lk_verdict", F.when(batch, _verdict(history)))
 
 
-def _at_sequence(history: History) -> WindowSpec:
-    return Window.partitionBy(*map(quoted, history.keys), SEQ).orderBy(SOURCE)
+def _ever(condition: Column) -> Column:
+    return F.coalesce(F.max(condition), F.lit(False))
 
 
-def _any(condition: Column, window: WindowSpec) -> Column:
-    return F.coalesce(F.max(condition).over(window), F.lit(False))
-
-
-def _said(i: int) -> Column:
-    return col(f"_lk_b{i}").isNotNull()
-
-
-def _largest(history: History, i: int, where: Column, window: WindowSpec) -> Column:
-    box = F.when(where, col(f"_lk_b{i}"))
+def _heaviest(history: History, i: int, weight: Column) -> Column:
+    box = col(f"_lk_b{i}")
+    known = F.when(weight.isNotNull(), F.struct(weight.alias("w"), box.alias("b")))
     if not has_map(history.unit_type(i)):
-        return F.max(box).over(window)
-    return F.max_by(box, history.order(i, box)).over(window)
+        return F.max(known)["b"]
+    return F.max_by(known, F.when(weight.isNotNull(), F.struct(weight.alias("w"), history.order(i, box).alias("b"))))["b"]
 
 
-def _verdict(history: History) -> Column:
-    """How an event of the batch counts (C8)."""
+def _states(history: History, met: DataFrame, forgotten: Column | None, ties: str) -> DataFrame:
+    """What each event of the batch is beside what is known, and what a key is at each sequence: dead, alive with boxes, or void."""
     units = range(len(history.units))
-    wins = any_of(
-        _said(i)
-        & history.order(i, col(f"_lk_b{i}")).eqNullSafe(history.order(i, col(f"_lk_m{i}")))
-        & ~history.order(i, col(f"_lk_b{i}")).eqNullSafe(history.order(i, col(f"_lk_k{i}")))
-        for i in units
-    )
-    upsert = (
-        F.when(col("_lk_same") & ~col("_lk_dead_known"), DUPLICATE)
-        .when(col(DEAD), STALE)
-        .when(wins | (~col("_lk_known") & ~any_of(map(_said, units))), APPLIED)
-        .otherwise(STALE)
-    )
-    removal = F.when(col("_lk_buried"), DUPLICATE).otherwise(APPLIED)
-    return (
-        F.when(col("_lk_beyond"), BEYOND).when(col("_lk_tied"), TIED).when(col(OP) == DELETE, removal).otherwise(upsert)
-    )
+    known = F.coalesce(col("_lk_weight") > 0, F.lit(False))
+    told = {i: F.when(known, col(f"_lk_k{i}")) for i in units}
+    old = F.coalesce(col(SEQ) <= forgotten, F.lit(False)) if forgotten is not None else F.lit(False)
+    ends = col("_lk_ended") | col("_lk_swept") | col("_lk_removed")
 
+    def equal(i: int, one: Column, other: Column) -> Column:
+        return history.order(i, one).eqNullSafe(history.order(i, other))
 
-def _states(history: History, weighed: DataFrame) -> DataFrame:
-    """One row for each key and sequence: dead, alive with the boxes that its events author, or void."""
-    at_sequence = _at_sequence(history)
-    here = whole(at_sequence)
-    verdict = col("_lk_verdict")
-    counted = weighed.withColumns(
+    def first_look(event: Column) -> Column:
+        same = known & all_of(event[f"b{i}"].isNull() | equal(i, event[f"b{i}"], told[i]) for i in units)
+        beyond = old & ~same
+        differs = any_of(event[f"b{i}"].isNotNull() & told[i].isNotNull() & ~equal(i, event[f"b{i}"], told[i]) for i in units)
+        tied = differs & ~ends & ~beyond if ties != "content" else F.lit(False)
+        boxes = [event[f"b{i}"].alias(f"b{i}") for i in units]
+        return F.struct(same.alias("same"), beyond.alias("beyond"), tied.alias("tied"), *boxes)
+
+    looked = met.withColumn("_lk_events", F.transform("_lk_events", first_look))
+    takes = F.filter("_lk_events", lambda e: ~e["beyond"] & ~e["tied"])
+    kept = looked.withColumn("_lk_taken", takes)
+    only_began = (col("_lk_weight") == 0) & (F.size("_lk_taken") == 0)
+    merged = {
+        f"_lk_m{i}": F.when(only_began, col(f"_lk_k{i}")).otherwise(_largest(history, i, col("_lk_taken"), told[i])) for i in units
+    }
+    unheard = old & ~col("_lk_buried")
+    dead = col("_lk_ended") | col("_lk_swept") | (col("_lk_removed") & ~unheard)
+    alive = known | F.coalesce(only_began, F.lit(False)) | (F.size("_lk_taken") > 0)
+    authored = F.coalesce(col("_lk_weight") == 2, F.lit(False))
+    found = kept.withColumns({**merged, DEAD: dead, "_lk_alive": alive & ~dead, "_lk_authored": authored})
+
+    def verdict(event: Column) -> Column:
+        said = [event[f"b{i}"].isNotNull() for i in units]
+        wins = any_of(
+            said[i] & equal(i, event[f"b{i}"], col(f"_lk_m{i}")) & ~equal(i, event[f"b{i}"], told[i]) for i in units
+        )
+        return (
+            F.when(event["beyond"], BEYOND)
+            .when(event["tied"], TIED)
+            .when(event["same"] & ~col("_lk_ended"), DUPLICATE)
+            .when(col(DEAD), STALE)
+            .when(wins | (~known & ~any_of(said)), APPLIED)
+            .otherwise(STALE)
+        )
+
+    removal = F.when(~col("_lk_removed"), "").when(unheard, BEYOND).when(col("_lk_buried"), DUPLICATE).otherwise(APPLIED)
+    found = found.withColumns({"_lk_verdicts": F.transform("_lk_events", verdict), "_lk_removal": removal})
+
+    def count(verdict: str) -> Column:
+        return F.size(F.filter("_lk_verdicts", lambda v: v == verdict))
+
+    news = count(APPLIED)
+    counted = {f"_lk_is_{v}": count(v) + (col("_lk_removal") == v).cast("int") for v in VERDICTS}
+    disputed = col("_lk_row") & (col("_lk_removed") | F.exists("_lk_events", lambda e: ~e["same"]))
+    batch = col("_lk_removed") | (F.size("_lk_events") > 0)
+    return found.withColumns(
         {
-            "_lk_n": F.row_number().over(at_sequence),
-            "_lk_old": F.first(OLD, ignorenulls=True).over(here),
-            "_lk_news": F.count_if((verdict == APPLIED) & (col(OP) == UPSERT)).over(here),
-            "_lk_burial": F.count_if((verdict == APPLIED) & (col(OP) == DELETE)).over(here),
-            "_lk_shown": _any(col(SOURCE) == SHOWN, here),
-            "_lk_row": _any(col(SOURCE) == ROW, here),
-            **{f"_lk_is_{v}": F.count_if(verdict == v).over(here) for v in VERDICTS},
+            **counted,
+            "_lk_news": news,
+            "_lk_burial": (col("_lk_removal") == APPLIED).cast("int"),
+            "_lk_disputed": disputed,
+            "_lk_batch": batch,
+            "_lk_pos": history.position(col(SEQ)),
         }
-    ).where("_lk_n = 1")
-    one = counted.withColumn("_lk_alive", col("_lk_alive") & ~col(DEAD))
-    units = [f"_lk_{kind}{i}" for i in range(len(history.units)) for kind in "mk"]
-    kept = [SEQ, DEAD, "_lk_alive", "_lk_authored", "_lk_shown", "_lk_row", "_lk_news", "_lk_burial", *units]
-    verdicts = [f"_lk_is_{v}" for v in VERDICTS]
-    kept += [LATE] if LATE in weighed.columns else []
-    lone = one.select(*map(col, history.keys), *map(col, kept), col("_lk_old").alias(OLD), *map(col, verdicts))
-    return lone.withColumn("_lk_pos", history.position(col(SEQ)))
+    ).drop("_lk_events", "_lk_taken", "_lk_verdicts", "_lk_removal", "_lk_weight", "_lk_ended", "_lk_swept", "_lk_removed")
+
+
+def _largest(history: History, i: int, taken: Column, known: Column) -> Column:
+    """The largest of the boxes of some events and of what is known."""
+    boxes = F.filter(F.concat(F.transform(taken, lambda e: e[f"b{i}"]), F.array(known)), lambda b: b.isNotNull())
+    if not has_map(history.unit_type(i)):
+        return F.array_max(boxes)
+    kind = history.unit_type(i)
+    return F.aggregate(
+        boxes,
+        F.lit(None).cast(kind),
+        lambda a, b: F.when(a.isNull() | (comparable(b, kind) > comparable(a, kind)), b).otherwise(a),
+    )
+
+
+def _mark_late(history: History, states: DataFrame, doubt: Doubt) -> DataFrame:
+    """Say of each key whether its events need more than its open row: ``_lk_late``.
+
+    They do when one is not newer than all that is known, and is not just what the row says already: whatever takes the place of the
+    row's last event may uncover what that had hidden.
+    """
+    if doubt.all_keys:
+        return states.withColumn(LATE, F.lit(True))
+    key = Window.partitionBy(*map(quoted, history.keys))
+
+    def of(flag: str, fold: Callable[[Column], Column]) -> Column:
+        return fold(F.when(col(flag), col(SEQ))).over(key)
+
+    first, standing, buried = of("_lk_batch", F.min), of("_lk_row", F.max), of("_lk_buried", F.max)
+    place = history.position
+    late = place(first) <= place(standing) if history.coarse else first <= standing if history.partial else first < standing
+    late = F.coalesce(late, F.lit(False)) | F.coalesce(first < buried, F.lit(False)) | F.max("_lk_disputed").over(key)
+    if doubt.horizon is not None:
+        late = late | F.coalesce(first <= doubt.horizon, F.lit(False))
+    return states.withColumn(LATE, late | standing.isNull() if doubt.closed else late)
 
 
 def _versions(history: History, states: DataFrame, *, lanes: bool) -> DataFrame:
@@ -315,6 +337,7 @@ def _versions(history: History, states: DataFrame, *, lanes: bool) -> DataFrame:
             **_carried(history, whole(in_order)),
         }
     )
+    found = _before_present(history, found)
     return _acted(history, found)
 
 
@@ -347,6 +370,26 @@ def _inherit(history: History, states: DataFrame) -> DataFrame:
 def _tracked(history: History) -> Column:
     values = [comparable(history.value(c), history.types[c]).alias(f"c{i}") for i, c in enumerate(history.track)]
     return F.struct(*values) if values else F.lit(True)
+
+
+def _before_present(history: History, states: DataFrame) -> DataFrame:
+    """The value that each asked column had before the one that it has, in the same life of the key: ``_lk_p<i>``."""
+    if not history.previous:
+        return states
+    keys = list(map(quoted, history.keys))
+    so_far = Window.partitionBy(*keys, HIDE).orderBy(SEQ).rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    life = Window.partitionBy(*keys, HIDE, "_lk_life").orderBy(SEQ)
+    lived = states.withColumn("_lk_life", F.sum(col(DEAD).cast("int")).over(so_far))
+    boxes = {f"_lk_p{i}": F.when(col("_lk_alive"), F.struct(history.value(c).alias("v"))) for i, c in enumerate(history.previous)}
+    lived = lived.withColumns(boxes)
+    kinds = {f"_lk_p{i}": T.StructType([T.StructField("v", history.types[c])]) for i, c in enumerate(history.previous)}
+    other = {
+        name: F.when(~comparable(F.lag(name).over(life), kind).eqNullSafe(comparable(col(name), kind)), F.lag(name).over(life))
+        for name, kind in kinds.items()
+    }
+    moved = lived.withColumns(other)
+    until_now = life.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    return moved.withColumns({name: F.last(name, ignorenulls=True).over(until_now) for name in kinds}).drop("_lk_life")
 
 
 def _numbered(history: History, key: WindowSpec) -> Column:
@@ -400,6 +443,10 @@ def stored(history: History) -> dict[str, Column]:
     if history.version:
         columns[history.version] = col("_lk_number").cast(history.types[history.version])
     columns |= {name: col(f"_lk_c{i}") for i, name in enumerate(history.carried)}
+    if history.surrogate:
+        columns[history.surrogate] = fingerprint([*history.keys, FROM], {**history.types, FROM: history.position_type})
+    if history.durable:
+        columns[history.durable] = fingerprint(history.keys, history.types)
     if not history.in_row:
         columns[HIDDEN] = F.struct(col(SEQ).alias(STORED_SEQ))
     return columns

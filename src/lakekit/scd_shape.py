@@ -29,7 +29,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Shape:
-    """What makes a table a type 2 table. *coarse*: ``valid_from`` is a column of the feed, business time."""
+    """What makes a table a type 2 table. *coarse*: ``valid_from`` is a column of the feed, business time.
+
+    *carries* are columns whose last known value stands on every version (type 6), *surrogate* says how versions are numbered in
+    *surrogate_key*, *durable_key* identifies the key itself (type 7).
+    """
 
     keys: tuple[str, ...]
     sequence_by: tuple[str, ...]
@@ -40,11 +44,18 @@ class Shape:
     current: str | None = None
     version: str | None = None
     coarse: bool = False
+    type: int = 2
+    carries: tuple[str, ...] = ()
+    surrogate: str | None = None
+    surrogate_key: str | None = None
+    durable_key: str | None = None
 
     @property
     def own(self) -> dict[str, str]:
         """The columns that the verb itself writes, by what they are called in messages."""
         named = {"valid_to": self.valid_to, "current": self.current, "version": self.version}
+        named |= {"surrogate_key": self.surrogate_key, "durable_key": self.durable_key}
+        named |= {f"the current {c}": current_name(c) for c in self.carries}
         if not self.coarse:
             named["valid_from"] = self.valid_from
         return {role: name for role, name in named.items() if name is not None}
@@ -52,6 +63,15 @@ class Shape:
     def dumps(self) -> str:
         """The shape as the text of a table property."""
         return json.dumps(asdict(self), separators=(",", ":"))
+
+
+def current_name(column: str) -> str:
+    """What the column with another's last known value is called.
+
+    >>> current_name("city")
+    'current_city'
+    """
+    return f"current_{column}"
 
 
 def loads(text: str) -> Shape:
@@ -72,8 +92,14 @@ def asked(
     end_of_time: str | date | None = None,
     current: str | None = None,
     version: str | None = None,
+    surrogate: str | None = None,
+    surrogate_key: str = "surrogate_key",
+    **more: Any,
 ) -> tuple[Shape, ChangeFeed]:
-    """The shape that a call asks for, and the feed ordered by it; *columns* are those of the table. Raises ``FeedError`` or ``ConfigError`` before anything is read."""
+    """The shape that a call asks for, and the feed ordered by it; *columns* are those of the table.
+
+    Raises ``FeedError`` or ``ConfigError`` before anything is read.
+    """
     business = find(feed.columns, valid_from)
     coarse = business is not None
     if coarse:
@@ -81,12 +107,22 @@ def asked(
         feed = replace(feed, sequence_by=(business, *(c for c in feed.sequence_by if c != business)))
     tracked = None if track is None else _tracked(table, feed, columns, (track,) if isinstance(track, str) else tuple(track))
     end = None if end_of_time is None else str(end_of_time)
+    if surrogate not in (None, "hash", "sequence"):
+        raise ConfigError(f"{table}: surrogate is {surrogate!r}; it must be 'hash' or 'sequence', or left out.")
     shape = Shape(
-        feed.keys, feed.sequence_by, tracked, business or valid_from, valid_to, end, current, version, coarse
-    )
+        keys=feed.keys, sequence_by=feed.sequence_by, track=tracked, valid_from=business or valid_from, valid_to=valid_to,
+        end_of_time=end, current=current, version=version, coarse=coarse, surrogate=surrogate,
+        surrogate_key=surrogate_key if surrogate else None, **more,
+    )  # fmt: skip
+    if shape.type == 6:
+        shape = replace(shape, carries=tuple(sorted(tracked or _payload(feed))))
     _check_names(table, feed, shape)
     end_literal(table, shape, _position_type(feed.sequence_type, shape))
     return shape, feed
+
+
+def _payload(feed: ChangeFeed) -> list[str]:
+    return [c for c in feed.columns if c not in feed.keys and c not in feed.sequence_by]
 
 
 def _tracked(table: str, feed: ChangeFeed, columns: Sequence[str], track: tuple[str, ...]) -> tuple[str, ...]:
@@ -156,6 +192,18 @@ def refuse_other(table: str, stored: str | None, shape: Shape) -> None:
             )
 
 
+def refuse_versions(table: str, stored: str | None) -> None:
+    """Raise ``ConfigError`` where an upsert would break a table of versions, or one that follows from a history."""
+    if stored is not None:
+        kind = loads(stored).type
+        raise ConfigError(f"{table} is a table of type {kind}, which upsert() would break. Write it with scd{kind}(feed).")
+
+
+def keeps_history(stored: str | None) -> bool:
+    """Whether a table has a history beside it that nobody else named."""
+    return stored is not None and loads(stored).type == 3
+
+
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return tuple(str(v).lower() for v in value)
@@ -169,12 +217,14 @@ def _told(value: object) -> str:
 def stored_schema(feed: ChangeFeed, shape: Shape) -> T.StructType:
     """The columns of a new table of this shape."""
     position = _position_type(feed.sequence_type, shape)
-    own = {"valid_from": position, "valid_to": position, "current": T.BooleanType(), "version": T.IntegerType()}
-    order = ("valid_from", "valid_to", "current", "version")
-    added = [T.StructField(shape.own[role], own[role]) for role in order if role in shape.own]
+    text = [T.StructField(f.name, T.StringType() if isinstance(f.dataType, T.NullType) else f.dataType) for f in feed.schema.fields]
+    number = T.LongType() if shape.surrogate == "sequence" else T.StringType()
+    own: dict[str, T.DataType] = {"valid_from": position, "valid_to": position, "current": T.BooleanType(), "version": T.IntegerType()}
+    own |= {"surrogate_key": number, "durable_key": T.StringType()}
+    own |= {f"the current {f.name}": f.dataType for f in text}
+    added = [T.StructField(shape.own[role], kind) for role, kind in own.items() if role in shape.own]
     memory = Memory(feed.sequence_type, keeps_sequence(feed, shape), partial=False).hidden
     hidden = [] if memory is None else [T.StructField(HIDDEN, memory)]
-    text = [T.StructField(f.name, T.StringType() if isinstance(f.dataType, T.NullType) else f.dataType) for f in feed.schema.fields]
     return T.StructType([*text, *added, *hidden])
 
 
@@ -217,6 +267,9 @@ def history(table: str, schema: T.StructType, shape: Shape, remembers: Memory) -
         coarse=shape.coarse,
         current=shape.current,
         version=shape.version,
+        carried={current_name(c): c for c in shape.carries},
+        surrogate=shape.surrogate_key if shape.surrogate == "hash" else None,
+        durable=shape.durable_key,
         kept_sequence=tuple(c for c in shape.sequence_by if c in names and c != shape.valid_from),
         in_row=remembers.in_row,
         later=frozenset(c for c in authored if c in behind),

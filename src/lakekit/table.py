@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit import journal, retention, schema, upsert
+from lakekit import journal, retention, scd_shape, schema, upsert
 from lakekit.changes import HIDDEN, ChangeFeed, check_columns, spelled_like
 from lakekit.columns import col, find, fit
 from lakekit.commit import Commit
@@ -171,7 +171,9 @@ class Table(Dimension):
             self._adapter, self._beside(journal.journal_name(self.name)), self._beside(quarantine or quarantine_name(self.name))
         )
         if self.exists():
-            feed = spelled_like(feed, visible(self._adapter.view()))
+            view = self._adapter.view()
+            scd_shape.refuse_versions(self.name, view.scd)
+            feed = spelled_like(feed, visible(view))
         assumed = self._prepare(feed, evolve, dry_run)
         view = assumed or self._adapter.view()
         request = Request(target, feed, wanted(view.schema, feed), batch_id or uuid.uuid4().hex, dry_run, assumed)
@@ -180,6 +182,21 @@ class Table(Dimension):
         if before is not None and not dry_run:
             retention.tidy(request, before)
         return commit
+
+    def scd1(
+        self,
+        feed: ChangeFeed,
+        *,
+        dry_run: bool = False,
+        batch_id: str | None = None,
+        quarantine: str | None = None,
+        evolve: Sequence[str] = (),
+        tombstone_retention: str | None = None,
+    ) -> Commit:
+        """Type 1: ``upsert``, under the name that goes with the other types."""
+        return self.upsert(
+            feed, dry_run=dry_run, batch_id=batch_id, quarantine=quarantine, evolve=evolve, tombstone_retention=tombstone_retention
+        )
 
     def evolve(
         self, feed_or_schema: ChangeFeed | DataFrame | T.StructType | str, allow: Sequence[str] = ("add",)
@@ -209,11 +226,14 @@ class Table(Dimension):
         return commit
 
     def drop(self) -> None:
-        """Drop the table with its journal, and their files; the quarantine stays."""
+        """Drop the table with its journal (of type 3 also its history), and their files; the quarantine stays."""
+        history = f"{self.name}__history"
+        keeps = scd_shape.keeps_history(self._adapter.view().scd)
         self._adapter.drop()
-        beside = self._beside(journal.journal_name(self.name))
-        if beside.exists():
-            beside.drop()
+        for name in (self.name, history) if keeps else (self.name,):
+            for beside in (self._beside(journal.journal_name(name)), self._beside(name)):
+                if beside.exists():
+                    beside.drop()
 
     # ---- what the verbs share
 

@@ -39,9 +39,13 @@ def run(request: Request) -> Commit:
     """Apply the feed; retry on a fresh view while rivals interfere. Raises ``TieConflict``, ``FeedError``, ``CommitConflict``."""
     started = time.monotonic()
     with ExitStack() as stack:
+        second = request.verb.second if request.verb else None
         if not request.dry_run:
             stack.enter_context(request.target.table.guard())
+            if second is not None:
+                stack.enter_context(second.guard())
         first = request.assumed or request.target.table.view()
+        shown = first if second is None else View(None, first.schema) if request.dry_run and not second.exists() else second.view()
         batch = stack.enter_context(evaluated(request, first))
         refuse(request, batch)
         history: list[tuple[Outcome, Landing]] = []
@@ -52,7 +56,7 @@ def run(request: Request) -> Commit:
             except CommitConflict as conflict:
                 done, lost = False, conflict
             if done:
-                return _commit(request, batch, first, history, attempt, time.monotonic() - started)
+                return _commit(request, batch, shown, history, attempt, time.monotonic() - started)
             time.sleep(random.uniform(0.5, 1.0) * BACKOFF_SECONDS * 2 ** min(attempt, 6))
     raise CommitConflict(
         f"{request.target.table.table}: other writers changed the table during each of {ATTEMPTS} attempts. "
@@ -95,7 +99,7 @@ def _attempt(request: Request, batch: Batch, history: list[tuple[Outcome, Landin
     token = uuid.uuid4().hex
     with planned(request, batch, pinned) as plan:
         if request.dry_run:
-            history.append((plan.outcome, Landing(alone=True, version=pinned.table.version)))
+            history.append((plan.outcome, Landing(alone=True, version=_shown(request, pinned).version)))
             return True
         if not history:
             _quarantine(request, batch, plan)
@@ -108,8 +112,17 @@ def _attempt(request: Request, batch: Batch, history: list[tuple[Outcome, Landin
 def pin(request: Request) -> Pinned:
     """Pin table and journal, in this order: what lands in between is seen when looking again."""
     target = request.target
+    second = request.verb.second if request.verb else None
+    derived = second.view() if second is not None and second.exists() else None
     table = request.assumed or target.table.view()
-    return Pinned(table, target.journal.view() if target.journal.exists() else None)
+    return Pinned(table, target.journal.view() if target.journal.exists() else None, second=derived)
+
+
+def _shown(request: Request, pinned: Pinned) -> View:
+    """The view of the table that the commit is about."""
+    if request.verb is None or request.verb.second is None:
+        return pinned.table
+    return pinned.second or View(None, pinned.table.schema)
 
 
 def _look_again(
@@ -117,12 +130,17 @@ def _look_again(
 ) -> bool:
     target = request.target
     wrote = plan.rows is not None
-    if not wrote and not journal_wrote:
-        history.append((plan.outcome, Landing(alone=True, version=pinned.table.version)))
+    if not wrote and not journal_wrote and plan.second is None:
+        history.append((plan.outcome, Landing(alone=True, version=_shown(request, pinned).version)))
         return True  # nothing was written, so the plan on the pinned state is the answer
     landing = target.table.landing(pinned.table, token, wrote=wrote)
+    alone = landing.alone and _journal_alone(target, pinned, token, journal_wrote)
+    if plan.second is not None:
+        landing = plan.second(token)
+    elif request.verb is not None and request.verb.second is not None:
+        landing = Landing(alone=True, version=_shown(request, pinned).version)
     history.append((plan.outcome, landing))
-    return landing.alone and _journal_alone(target, pinned, token, journal_wrote)
+    return alone and landing.alone
 
 
 def _journal_alone(target: Target, pinned: Pinned, token: str, wrote: bool) -> bool:
@@ -235,15 +253,16 @@ def change_set(request: Request, batch: Batch, plan: Plan, view: View) -> Change
         if name not in frame.columns:
             frame = frame.withColumn(name, _filled(view, name))
     result = plan.outcome
+    inserts, updates, deletes = plan.sizes or (result.inserted, result.updated + result.closed + result.split, result.deleted)
     return ChangeSet(
         rows=frame,
         keys=plan.keys or batch.keys,
         columns=tuple(view.columns),
         unmoved=plan.unmoved or request.memory.unmoved(),
         bounds=plan.bounds,
-        inserts=result.inserted,
-        updates=result.updated + result.closed + result.split,
-        deletes=result.deleted,
+        inserts=inserts,
+        updates=updates,
+        deletes=deletes,
         width=batch.width,
     )
 
@@ -272,7 +291,7 @@ def _commit(request: Request, batch: Batch, first: View, history: list[tuple[Out
         )
     return Commit(
         operation=request.verb.operation if request.verb else "upsert",
-        table=request.target.table.table,
+        table=((request.verb and request.verb.second) or request.target.table).table,
         format=request.target.table.name,
         read=batch.read,
         applied=outcome.applied,

@@ -19,6 +19,7 @@ from pyspark.sql import types as T
 from lakekit.cdc import ACTION, INSERT, REMOVE, UPDATE
 from lakekit.columns import any_of, canonical_float, col
 from lakekit.errors import UnsupportedOperation
+from lakekit.fingerprint import digits
 from lakekit.formats.hudi_table import META
 
 KEY, DELETED = "_lakekit_key", "_hoodie_is_deleted"
@@ -55,7 +56,7 @@ def _part(value: Column, data_type: T.DataType, name: str) -> Column:
     if isinstance(data_type, (T.FloatType, T.DoubleType)):
         return canonical_float(value.cast("double"), T.DoubleType()).cast("string")
     if isinstance(data_type, T.DecimalType):
-        return _digits(value, data_type)
+        return digits(value, data_type)
     if isinstance(data_type, T.DateType):
         return F.unix_date(value).cast("string")
     if isinstance(data_type, T.TimestampType):
@@ -68,14 +69,6 @@ def _part(value: Column, data_type: T.DataType, name: str) -> Column:
         return F.concat(*parts)
     kind = data_type.simpleString()
     raise UnsupportedOperation(f"column {name} of type {kind} cannot be a key of a Hudi table. Instead: use columns of flat types.")
-
-
-def _digits(value: Column, data_type: T.DecimalType) -> Column:
-    """A decimal without needless zeros. Not a cast: that writes 1E-8 or 0.00000001 as the ANSI mode says."""
-    scale = data_type.scale
-    shape = "S" + "9" * (data_type.precision - scale - 1) + "0" + ("." + "0" * scale if scale else "")
-    written = F.regexp_replace(F.trim(F.to_char(value, F.lit(shape))), r"^([+-])0+", "$1")
-    return F.regexp_replace(written, r"[.]?0+$", "") if scale else written
 
 
 def located(rows: DataFrame, columns: Sequence[str], partitions: Sequence[str]) -> DataFrame:

@@ -1,4 +1,6 @@
-"""What lakekit's own tests use and yours may import: a local session, a row comparison, a check of type 2 histories, generators of change feeds.
+"""What lakekit's own tests use and yours may import: a local session, a row comparison, generators of change feeds.
+
+``assert_scd2_valid`` checks a type 2 history, whoever wrote it.
 
 The ``spark`` fixture is a pytest plugin: put ``pytest_plugins = ["lakekit.testing.plugin"]`` into your ``conftest.py``.
 """

@@ -1,0 +1,130 @@
+"""Types 3, 4, 6 and 7: random feeds against independent answers from the set of events, dry run, replay."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+import lakekit as lk
+from lakekit.testing import assert_scd2_valid, frame, random_changes, scramble
+from tests import oracle, scd_oracle
+from tests.contract.harness import DB, MODES, Mode, check_sum, confs, data_files, files, rows_by_key, same
+from tests.contract.scd_harness import Past, past, plain_rows
+from tests.oracle import Row, Rules
+from tests.scd_oracle import Dim
+
+SCHEMA = "feed int, id string, lsn bigint, op string, city string, tier string, note string"
+RULES = Rules(("feed", "id"), ("lsn",), ("feed", "id", "lsn", "city", "tier", "note"))
+DESCRIBED = {"keys": ["feed", "id"], "sequence_by": "lsn", "delete_when": "op = 'D'", "truncate_when": "op = 'T'", "except_columns": ["op"]}
+VALUES = {"city": [None, "Kiel", "Köln"], "tier": ["a", "b"], "note": [None, "x", "y", "z"]}
+
+
+@pytest.fixture
+def made(spark: SparkSession, mode: Mode) -> Iterator[Callable[[str], lk.Table]]:
+    """Make a table in the mode."""
+    before = confs(spark)
+    yield lambda name: lk.Table(spark, f"{DB}.{name}_{mode.slug}", format=mode.format)
+    assert confs(spark) == before
+    assert spark._jsparkSession.sharedState().cacheManager().isEmpty()
+
+
+def deliveries(mode: Mode, seed: int) -> list[list[Row]]:
+    """Sixty feeds of three keys, delivered badly in three batches, a truncate among them."""
+    keys = [{"feed": feed, "id": name} for feed in range(60) for name in ("k", "K", "k ")]
+    sequences = [{"lsn": lsn} for lsn in (*range(8), 10, 2**40)]
+    changes = random_changes(seed, keys=keys, sequences=sequences, values=VALUES, events=1500, deletes=0.12, conflicts=True)
+    batches = scramble(changes, seed=MODES.index(mode), batches=3)
+    batches[1].append({"op": "T", "lsn": 2})
+    return batches
+
+
+def feed(table: lk.Table, rows: list[Row], **more: Any) -> lk.ChangeFeed:
+    return lk.changes(frame(table.spark, rows, SCHEMA), **{**DESCRIBED, "ties": "content", **more})
+
+
+def deliver(table: lk.Table, verb: str, batches: list[list[Row]], check: Callable[[list[Row]], None], **options: Any) -> None:
+    """Deliver batches one by one; a dry run before the last, all of them again at the end."""
+    write = getattr(table, verb)
+    delivered: list[Row] = []
+    for n, batch in enumerate(batches):
+        if n == len(batches) - 1:
+            before = files(table.spark, table.name)
+            dry = write(feed(table, batch), dry_run=True, **options)
+            assert files(table.spark, table.name) == before
+        commit = write(feed(table, batch), **options)
+        check_sum(commit)
+        assert (commit.operation, commit.table, commit.changed) == (verb, table.name, True)
+        delivered += batch
+        check(delivered)
+    effects = ("read", "applied", "stale", "duplicate", "inserted", "updated", "closed", "split", "deleted")
+    assert {c: getattr(dry, c) for c in effects} == {c: getattr(commit, c) for c in effects}
+    before_files = data_files(table.spark, table.name)
+    replay = write(feed(table, delivered), **options)
+    check_sum(replay)
+    assert replay.applied == 0 and not replay.changed and data_files(table.spark, table.name) == before_files
+
+
+def test_type_3(made: Callable[[str], lk.Table], mode: Mode) -> None:
+    table = made("type3")
+    names = {"city": "previous_city", "tier": "previous_tier"}
+    table.create(feed(table, []), scd=3, track=list(names), merge_on_read=mode.merge_on_read)
+
+    def check(delivered: list[Row]) -> None:
+        rules = Rules(RULES.keys, RULES.sequence_by, (*RULES.columns, *names.values()))
+        same(rows_by_key(table.df(), rules), scd_oracle.with_previous(delivered, Dim(RULES, track=tuple(names)), names))
+
+    deliver(table, "scd3", deliveries(mode, 3), check, track=list(names))
+
+
+def test_type_4(made: Callable[[str], lk.Table], mode: Mode) -> None:
+    table, past_table = made("type4"), made("type4_past")
+    table.create(feed(table, []), scd=4, history=past_table.name, track="city", merge_on_read=mode.merge_on_read)
+    dim = Dim(RULES, track=("city",))
+
+    def check(delivered: list[Row]) -> None:
+        same(rows_by_key(table.df(), RULES), oracle.table(delivered, RULES))
+        beside = Past(mode, past_table, SCHEMA, dim, {}, {}, delivered)
+        beside.check()
+
+    deliver(table, "scd4", deliveries(mode, 4), check, history=past_table.name, track="city")
+
+
+def test_type_6(made: Callable[[str], lk.Table], mode: Mode) -> None:
+    table = made("type6")
+    names = {"city": "current_city", "tier": "current_tier"}
+    table.create(feed(table, []), scd=6, track=list(names), merge_on_read=mode.merge_on_read)
+
+    def check(delivered: list[Row]) -> None:
+        found = {((r["feed"], r["id"]), r["valid_from"]): r for r in plain_rows(table.df())}
+        same(found, scd_oracle.carrying(delivered, Dim(RULES, track=tuple(names)), names))
+        assert_scd2_valid(table.df(), keys=["feed", "id"], track=list(names))
+
+    deliver(table, "scd6", deliveries(mode, 6), check, track=list(names))
+
+
+def test_type_7(made: Callable[[str], lk.Table], mode: Mode) -> None:
+    table = made("type7")
+    table.create(feed(table, []), scd=7, track="city", merge_on_read=mode.merge_on_read)
+    dim = Dim(RULES, track=("city",))
+    keys: dict[Any, str] = {}
+
+    def check(delivered: list[Row]) -> None:
+        rows = plain_rows(table.df())
+        found = {((r["feed"], r["id"]), r["valid_from"]): r for r in rows}
+        own = ("durable_key", "version_key")
+        same({at: {c: v for c, v in r.items() if c not in own} for at, r in found.items()}, scd_oracle.table(delivered, dim))
+        assert len({r["version_key"] for r in rows}) == len(rows) and all(len(r["version_key"]) == 32 for r in rows)
+        assert len({r["durable_key"] for r in rows}) == len({at[0] for at in found})
+        assert all(keys.setdefault(at, r["version_key"]) == r["version_key"] for at, r in found.items()), "a version keeps its key"
+
+    deliver(table, "scd7", deliveries(mode, 7), check, track="city")
+    facts = table.df().selectExpr("version_key", "durable_key", "city AS then", "valid_from AS since")
+    was = table.as_was(facts)
+    assert was.count() == facts.count() and was.where("NOT (city <=> then) OR NOT (valid_from <=> since)").isEmpty()
+    now = table.as_is(facts)
+    assert now.groupBy("feed", "id").agg({"city": "count", "valid_from": "max"}).count() == len({at[0] for at in keys} & {(r["feed"], r["id"]) for r in plain_rows(table.df())})
+    assert now.where("since > valid_from").isEmpty()
