@@ -126,7 +126,7 @@ def verdicts(winners: DataFrame, horizon: Column, truncated: Column, forgotten: 
         .when(upsert, APPLIED)
         .when(stands & (col(AT) <= col(SEQ)), F.when(F.coalesce(col(SEQ) < dead, F.lit(False)), STALE).otherwise(APPLIED))
         .when(stands & alive, STALE)
-        .when(F.coalesce(col(SEQ) == col(DEAD), F.lit(False)), DUPLICATE)
+        .when(F.coalesce((col(SEQ) == col(DEAD)) & (col(SEQ) == dead), F.lit(False)), DUPLICATE)
         .when(hidden, STALE)
         .otherwise(APPLIED)
     )
