@@ -15,7 +15,7 @@ from lakekit import pruning
 from lakekit.cdc import BAD, CLASS, IGNORED, OLDER, REPEATED, TIED, TRUNCATION, WINNER
 from lakekit.changes import DELETE, OP, SEQ
 from lakekit.columns import col
-from lakekit.confs import confs
+from lakekit.confs import ONE_JOB, confs
 from lakekit.literals import encoded, encoded_struct, literal, literal_struct
 
 _CLASSES = (WINNER, OLDER, REPEATED, TIED, TRUNCATION, IGNORED, BAD)
@@ -83,8 +83,8 @@ def _rows(checkpointed: DataFrame) -> Any:
 
 
 def first_row(df: DataFrame) -> dict[str, Any]:
-    """The one row of an aggregate, in one job: adaptive execution would make a job of its shuffle."""
-    with confs(df.sparkSession, {"spark.sql.adaptive.enabled": "false"}):
+    """The one row of an aggregate, in one job."""
+    with confs(df.sparkSession, ONE_JOB):
         row = df.first()
     assert row is not None
     return row.asDict()

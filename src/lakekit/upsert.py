@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakekit import cdc_partial, journal, plan_complete, plan_partial, quarantine
-from lakekit.batch import Batch, evaluate, first_row, kept, leaf_rows
+from lakekit.batch import Batch, evaluate, first_row, kept
 from lakekit.cdc import BAD, TIED, judge
 from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_text, events
 from lakekit.columns import col
@@ -28,7 +28,7 @@ from lakekit.formats.base import Adapter, ChangeSet, Landing, Spec, View
 from lakekit.literals import encoded_struct, literal_struct
 from lakekit.memory import STORED_SEQ
 from lakekit.plan import Known, Outcome, Plan
-from lakekit.request import Pinned, Request, Target, tie_conflict, visible
+from lakekit.request import Pinned, Request, Target, remembered_rows, tie_conflict, visible
 
 ATTEMPTS = 8
 BACKOFF_SECONDS = 0.2
@@ -181,18 +181,19 @@ def store(adapter: Adapter, found: DataFrame) -> None:
 def planned(request: Request, batch: Batch, pinned: Pinned) -> Iterator[Plan]:
     """Plan on the pinned state; what the plan keeps in memory is freed afterwards."""
     with ExitStack() as stack:
+        pinned.remembered = remembered_rows(request, batch, pinned)
         pinned.known = _known(request, pinned)
         planner = plan_partial.plan if request.memory.partial else plan_complete.plan
         yield planner(request, batch, pinned, stack)
 
 
 def _known(request: Request, pinned: Pinned) -> Known:
-    if pinned.journal is None or pinned.journal.empty:
+    if pinned.remembered is None:
         return Known()
     sequence = request.memory.sequence
-    rows = request.target.journal.read(pinned.journal.version).where(journal.is_marker())
-    if leaf_rows(rows) == 0:
+    if pinned.remembered.lacks(journal.KIND, journal.MARKERS):
         return Known()  # the files' statistics say that no marker was ever written
+    rows = pinned.remembered.rows.where(journal.is_marker())
     found = journal.horizons(rows)
     facts = first_row(
         found.select(*encoded_struct(col("truncated"), sequence, "truncated"), *encoded_struct(col("forgotten"), sequence, "forgotten"))

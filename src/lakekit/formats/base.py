@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import types as T
 
+from lakekit.batch import leaf_rows
+from lakekit.columns import col
 from lakekit.errors import UnsupportedOperation
 from lakekit.partitioning import Transform
 from lakekit.pruning import Bound
@@ -61,6 +63,18 @@ class View:
     def columns(self) -> list[str]:
         """All stored columns, lakekit's hidden one too."""
         return self.schema.names
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Filtered rows of a table, and what metadata says of them without a Spark job.
+
+    *most* is how many rows are read at most (``None``: not known); *lacks* tells whether a text column surely has none of some values.
+    """
+
+    rows: DataFrame
+    most: int | None
+    lacks: Callable[[str, Sequence[str]], bool]
 
 
 @dataclass(frozen=True)
@@ -129,6 +143,11 @@ class Adapter(ABC):
     @abstractmethod
     def read(self, version: str | None = None) -> DataFrame:
         """All stored columns at a version (default: the current one)."""
+
+    def scan(self, version: str | None, condition: Column) -> Scan:
+        """The stored rows that meet a condition, from the files that metadata does not rule out; made to be looked at repeatedly."""
+        found = self.read(version).where(condition)
+        return Scan(found, leaf_rows(found), lambda column, values: leaf_rows(found.where(col(column).isin(*values))) == 0)
 
     @abstractmethod
     def create(self, spec: Spec) -> None:

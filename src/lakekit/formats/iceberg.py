@@ -12,7 +12,6 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit.batch import leaf_rows
 from lakekit.cdc import ACTION, INSERT, REMOVE
 from lakekit.columns import all_of, col, quoted
 from lakekit.confs import confs
@@ -190,7 +189,7 @@ class Iceberg(Adapter):
 
     def _stored_rows(self, view: View, partitions: Mapping[str, tuple[str, ...]]) -> int:
         """How many rows the partitions hold, from the manifests."""
-        return leaf_rows(self.read(view.version).where(in_partitions(partitions))) or 0
+        return self.scan(view.version, in_partitions(partitions)).most or 0
 
     def _rewrite_in_place(self, view: View, changes: ChangeSet, partitions: Mapping[str, tuple[str, ...]]) -> None:
         """Join the touched partitions of the pinned snapshot with the broadcast changes and overwrite them by filter.
