@@ -36,6 +36,8 @@ class Batch:
     truncated: str | None
     bounds: tuple[pruning.Bound, ...]
     width: int
+    placed: bool = False
+    """Whether the events of one partition of the table lie in one partition of the frame."""
 
     @property
     def read(self) -> int:
@@ -133,6 +135,11 @@ def leaf_rows(df: DataFrame) -> int | None:
     """How many rows the scan beneath a filtered table reads at most, where its statistics say so; no job runs."""
     rows = df._jdf.queryExecution().optimizedPlan().collectLeaves().apply(0).stats().rowCount()
     return int(str(rows.get())) if rows.isDefined() else None
+
+
+def size_of(df: DataFrame) -> int:
+    """Spark's estimate of a frame's size in bytes; a huge number where it has none."""
+    return int(str(df._jdf.queryExecution().optimizedPlan().stats().sizeInBytes()))
 
 
 def _width(kept_frame: DataFrame) -> int:

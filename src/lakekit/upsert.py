@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakekit import cdc_partial, journal, plan_complete, plan_partial, quarantine
-from lakekit.batch import Batch, evaluate, first_row, kept
+from lakekit.batch import Batch, evaluate, first_row, kept, size_of
 from lakekit.cdc import BAD, TIED, judge
 from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_text, events
 from lakekit.columns import col
@@ -32,6 +32,8 @@ from lakekit.request import Pinned, Request, Target, remembered_rows, tie_confli
 
 ATTEMPTS = 8
 BACKOFF_SECONDS = 0.2
+PLACED_BYTES = 16 << 30
+"""Size up to which a first load is shuffled by partition, once for judging and writing; above it, partitions may be too large to sort."""
 
 
 def run(request: Request) -> Commit:
@@ -68,9 +70,11 @@ def evaluated(request: Request, view: View) -> Iterator[Batch]:
     sequence = request.memory.sequence
     canonical = events(feed, types, sequence)
     judging = cdc_partial.judge if request.memory.partial else judge
-    with kept(judging(canonical, feed.keys, feed.payload, feed.ties)) as judged:
-        partition_keys = [k for k in feed.keys if k in view.partition_columns]
-        yield evaluate(judged, feed.keys, partition_keys, sequence, digits_as_text(feed))
+    partition_keys = [k for k in feed.keys if k in view.partition_columns]
+    placed = view.empty and len(partition_keys) == len(view.partition_columns) > 0 and size_of(feed.df) <= PLACED_BYTES
+    by = partition_keys if placed else ()
+    with kept(judging(canonical, feed.keys, feed.payload, feed.ties, by)) as judged:
+        yield replace(evaluate(judged, feed.keys, partition_keys, sequence, digits_as_text(feed)), placed=placed)
 
 
 def refuse(request: Request, batch: Batch) -> None:
@@ -219,6 +223,7 @@ def change_set(request: Request, batch: Batch, plan: Plan, view: View) -> Change
         updates=result.updated,
         deletes=result.deleted,
         width=batch.width,
+        placed=batch.placed,
     )
 
 

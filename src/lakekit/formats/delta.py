@@ -152,6 +152,8 @@ class Delta(Adapter):
     def apply(self, view: View, changes: ChangeSet, token: str) -> None:
         # The source is kept by lakekit already: Delta need not write it down once more before it reads it twice.
         kept = {"spark.databricks.delta.merge.materializeSource": "none", **self._one_job(view)}
+        if changes.placed:
+            kept["spark.databricks.delta.merge.repartitionBeforeWrite.enabled"] = "false"
         session = changes.rows.sparkSession  # inside foreachBatch a session of its own, which alone knows the source
         with translated(self.table, "applying the changes"), self._marked(token, session, **kept), named(changes.rows) as source:
             session.sql(merge(self.target, source, changes))
@@ -162,6 +164,8 @@ class Delta(Adapter):
         most = int(self.spark.conf.get("spark.sql.shuffle.partitions") or 200)
         if size is None or size > most * _PARTITION_BYTES:
             return {}
+        if view.empty:
+            return ONE_JOB
         wanted = max(self.spark.sparkContext.defaultParallelism, -(-int(size) // _PARTITION_BYTES))
         # A broadcast is a job too, and of tables this small it saves nothing.
         return {**ONE_JOB, "spark.sql.shuffle.partitions": str(min(most, wanted)), "spark.sql.autoBroadcastJoinThreshold": "-1"}
