@@ -10,6 +10,8 @@ VENV := $(VENV_$(SPARK))
 BIN  := $(VENV)/bin
 
 TESTS ?=
+# Two processes with a Spark session each; a group of tests (see tests/conftest.py) stays in one of them.
+PYTEST = $(BIN)/python -m pytest -m "not torture" -n 2 --dist loadgroup
 
 # Tests are many small Spark jobs on cold code: the quick compiler and the simplest collector almost halve their time.
 test test-contract torture: export LAKEKIT_JAVA_OPTIONS ?= -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
@@ -40,10 +42,10 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not torture" $(TESTS)
+	$(PYTEST) $(TESTS)
 
 test-contract: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not torture" tests/contract
+	$(PYTEST) tests/contract
 
 torture: $(VENV)/.dev
 	$(BIN)/python -m tests.torture

@@ -15,7 +15,7 @@ from lakekit import pruning
 from lakekit.cdc import BAD, CLASS, IGNORED, OLDER, REPEATED, TIED, TRUNCATION, WINNER
 from lakekit.changes import DELETE, OP, SEQ
 from lakekit.columns import col
-from lakekit.confs import confs
+from lakekit.confs import ONE_JOB, confs
 from lakekit.literals import encoded, encoded_struct, literal, literal_struct
 
 _CLASSES = (WINNER, OLDER, REPEATED, TIED, TRUNCATION, IGNORED, BAD)
@@ -36,6 +36,8 @@ class Batch:
     truncated: str | None
     bounds: tuple[pruning.Bound, ...]
     width: int
+    placed: bool = False
+    """Whether the events of one partition of the table lie in one partition of the frame."""
 
     @property
     def read(self) -> int:
@@ -83,8 +85,8 @@ def _rows(checkpointed: DataFrame) -> Any:
 
 
 def first_row(df: DataFrame) -> dict[str, Any]:
-    """The one row of an aggregate, in one job: adaptive execution would make a job of its shuffle."""
-    with confs(df.sparkSession, {"spark.sql.adaptive.enabled": "false"}):
+    """The one row of an aggregate, in one job."""
+    with confs(df.sparkSession, ONE_JOB):
         row = df.first()
     assert row is not None
     return row.asDict()
@@ -133,6 +135,11 @@ def leaf_rows(df: DataFrame) -> int | None:
     """How many rows the scan beneath a filtered table reads at most, where its statistics say so; no job runs."""
     rows = df._jdf.queryExecution().optimizedPlan().collectLeaves().apply(0).stats().rowCount()
     return int(str(rows.get())) if rows.isDefined() else None
+
+
+def size_of(df: DataFrame) -> int:
+    """Spark's estimate of a frame's size in bytes; a huge number where it has none."""
+    return int(str(df._jdf.queryExecution().optimizedPlan().stats().sizeInBytes()))
 
 
 def _width(kept_frame: DataFrame) -> int:

@@ -28,11 +28,12 @@ INSERT, UPDATE, REMOVE, NOTHING = "insert", "update", "delete", "nothing"
 APPLIED, STALE, DUPLICATE, EQUAL, BEYOND = "applied", "stale", "duplicate", "equal", "beyond"
 
 
-def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: str) -> DataFrame:
+def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: str, by: Sequence[str] = ()) -> DataFrame:
     """Say of each event what it is inside its batch.
 
     Adds ``_lk_class`` (winner, older, repeated, tied, truncation, ignored, bad), ``_lk_oldest``, ``_lk_next``. One shuffle, one sort;
-    rows that have no place in the order of a key (bad, ignored, truncation) are spread, not gathered in one task.
+    rows that have no place in the order of a key (bad, ignored, truncation) are spread, not gathered in one task. *by* names the
+    keys to shuffle by (default: all).
     """
     live = col(REASON).isNull() & col(OP).isin(UPSERT, DELETE)
     is_delete = col(OP) == DELETE
@@ -45,7 +46,7 @@ def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: 
 
     shared = F.row_number().over(at_sequence) > 1
     alike = is_delete | all_of(F.lag(c).over(at_sequence).eqNullSafe(c) for c in content)
-    seen = gathered(events, live, keys).select(
+    seen = gathered(events, live, by or keys).select(
         "*",
         shared.alias("_lk_shared"),
         (shared & (F.lag(OP).over(at_sequence) == col(OP)) & alike).alias("_lk_again"),
@@ -126,7 +127,7 @@ def verdicts(winners: DataFrame, horizon: Column, truncated: Column, forgotten: 
         .when(upsert, APPLIED)
         .when(stands & (col(AT) <= col(SEQ)), F.when(F.coalesce(col(SEQ) < dead, F.lit(False)), STALE).otherwise(APPLIED))
         .when(stands & alive, STALE)
-        .when(F.coalesce(col(SEQ) == col(DEAD), F.lit(False)), DUPLICATE)
+        .when(F.coalesce((col(SEQ) == col(DEAD)) & (col(SEQ) == dead), F.lit(False)), DUPLICATE)
         .when(hidden, STALE)
         .otherwise(APPLIED)
     )

@@ -72,7 +72,7 @@ class Shape:
         return f"_lk_v{self.table.index(name)}"
 
 
-def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: str) -> DataFrame:
+def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: str, by: Sequence[str] = ()) -> DataFrame:
     """Say of each event what it is inside its batch: older (it takes part), repeated, tied, truncation, ignored or bad.
 
     Upserts of one key and sequence that author different columns are no tie. Under ``ties="content"`` each column takes the
@@ -88,7 +88,7 @@ def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: 
     again = (F.lag(OP).over(at_sequence) == col(OP)) & (
         is_delete | all_of(F.lag(c).over(at_sequence).eqNullSafe(c) for c in (*content, *absent))
     )
-    seen = gathered(events, live, keys).select(
+    seen = gathered(events, live, by or keys).select(
         "*",
         F.coalesce(again, F.lit(False)).alias("_lk_again"),
         F.max(is_delete).over(whole(at_sequence)).alias("_lk_deleted_here"),

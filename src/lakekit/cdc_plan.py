@@ -45,20 +45,19 @@ SAME, GREATER, LESSER = "same", "greater", "lesser"
 class State:
     """What stands of the batch's keys; ``None``: nothing.
 
-    *rows* has the keys, ``_lk_at`` and where the row stands (columns *places*), *payload* every column of the rows that the
-    bounds leave, *dead* the tombstones.
+    *standing* has the keys, ``_lk_at``, ``_lk_dead`` and where the row stands (columns *places*), one row a key; *payload* every
+    column of the rows that the bounds leave.
     """
 
-    rows: DataFrame | None
+    standing: DataFrame | None
     payload: DataFrame | None
-    dead: DataFrame | None
     known: Known
     places: Mapping[str, T.DataType] = field(default_factory=dict)
 
     def nothing_stands(self, batch: Batch) -> bool:
         """Whether no winner can meet anything, so that the batch alone says what happens."""
         literals = (self.known.truncated, self.known.forgotten, batch.truncated)
-        return self.rows is None and self.dead is None and not any(literals)
+        return self.standing is None and not any(literals)
 
 
 def greatest_literal(*literals: str | None) -> str | None:
@@ -71,17 +70,28 @@ def decide(batch: Batch, state: State, *, small: bool = True) -> DataFrame:
     """Each winner with its action and verdict, wide and lazy."""
     decided = batch.of(WINNER)
     keys = list(batch.keys)
-    if state.rows is not None:
-        decided = decided.join(F.broadcast(state.rows) if small else state.rows, keys, "left")
+    if state.standing is not None:
+        decided = decided.join(F.broadcast(state.standing) if small else state.standing, keys, "left")
     else:
-        nowhere = {name: F.lit(None).cast(kind) for name, kind in state.places.items()}
-        decided = decided.withColumns({AT: F.expr(null_struct(batch.sequence)), **nowhere})
-    if state.dead is not None:
-        decided = decided.join(state.dead, keys, "left")
-    else:
-        decided = decided.withColumn(DEAD, F.expr(null_struct(batch.sequence)))
+        decided = decided.withColumns(nothing(batch.sequence, state.places))
     known = (state.known.truncated, batch.truncated, state.known.forgotten)
     return verdicts(decided, *(_or_null(literal, batch) for literal in known))
+
+
+def nothing(sequence: T.StructType, places: Mapping[str, T.DataType]) -> dict[str, Column]:
+    """What is known of a key of which nothing is known."""
+    nowhere = {name: F.lit(None).cast(kind) for name, kind in places.items()}
+    return {AT: F.expr(null_struct(sequence)), DEAD: F.expr(null_struct(sequence)), **nowhere}
+
+
+def together(rows: DataFrame | None, dead: DataFrame | None, keys: Sequence[str], unknown: Mapping[str, Column]) -> DataFrame | None:
+    """Rows and tombstones as one row a key."""
+    if dead is None:
+        return None if rows is None else rows.withColumn(DEAD, unknown[DEAD])
+    lost = dead.withColumns({name: null for name, null in unknown.items() if name != DEAD})
+    both = lost if rows is None else rows.withColumn(DEAD, unknown[DEAD]).unionByName(lost)
+    firsts = (F.first(name, ignorenulls=True).alias(name) for name in unknown if name != DEAD)
+    return both.groupBy(*map(col, keys)).agg(F.max(DEAD).alias(DEAD), *firsts)
 
 
 def _or_null(literal: str | None, batch: Batch) -> Column:

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 from pyspark.sql import SparkSession
 
+ONE_JOB = {"spark.sql.adaptive.enabled": "false"}
+"""Adaptive execution makes a Spark job of every shuffle; where sizes are known beforehand it only costs."""
+
 
 @contextmanager
 def confs(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[None]:

@@ -11,19 +11,19 @@ from datetime import date
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit import plan_scd, retention, scd_shape, schema, upsert
+from lakekit import plan_first, plan_scd, retention, scd_shape, schema, upsert
 from lakekit.batch import Batch
 from lakekit.changes import HIDDEN, ChangeFeed, check_columns, spelled_like
 from lakekit.columns import col, find
 from lakekit.commit import Commit
-from lakekit.errors import CommitConflict, ConfigError, EngineError
+from lakekit.errors import CommitConflict, ConfigError, EngineError, FeedError
 from lakekit.formats.base import SCD_PROPERTY, Adapter, Spec, View
 from lakekit.journal import journal_name
-from lakekit.memory import Memory
+from lakekit.memory import Memory, memory_of
 from lakekit.partitioning import Transform, parse
 from lakekit.plan import Plan
 from lakekit.plan_present import previous_name
@@ -35,7 +35,8 @@ from lakekit.scd_shape import Shape
 OnDelete = Literal["close", "ignore"]
 Surrogate = Literal["hash", "sequence"]
 _PLAIN = ("track", "valid_from", "valid_to", "end_of_time", "current", "version")
-_SHAPED = {
+_SHAPED: dict[int, tuple[str, ...]] = {
+    0: (),
     2: (*_PLAIN, "surrogate", "surrogate_key"),
     3: ("track",),
     4: (*_PLAIN, "history"),
@@ -123,6 +124,36 @@ class Dimension(ABC):
             surrogate=surrogate, surrogate_key=surrogate_key,
         )  # fmt: skip
         return self._versioned("scd2", shape, feed, on_delete, Options(dry_run, batch_id, quarantine, evolve, tombstone_retention))
+
+    def scd0(
+        self,
+        feed: ChangeFeed,
+        *,
+        first: Literal["sequence", "loaded"] = "sequence",
+        dry_run: bool = False,
+        batch_id: str | None = None,
+        quarantine: str | None = None,
+        evolve: Sequence[str] = (),
+    ) -> Commit:
+        """Type 0: keep the first event of each key; later ones, deletes and truncations count as ignored.
+
+        First is the lowest in sequence, so that an earlier event that comes late takes the row over; with ``first="loaded"`` it is
+        the first that arrived, and the row never changes. Options and errors are those of ``upsert``.
+        """
+        if first not in ("sequence", "loaded"):
+            raise ConfigError(f"{self.name}: first is {first!r}; it must be 'sequence' or 'loaded'.")
+        if feed.partial:
+            raise FeedError(f"{self.name}: scd0 keeps whole events; leave ignore_nulls and unchanged out, or use scd1(feed).")
+        feed = self._spelled(feed)
+        options = Options(dry_run, batch_id, quarantine, evolve)
+        shape = Shape(feed.keys, feed.sequence_by, type=0)
+        assumed = self._shaped(shape, feed, options)
+        remembers = replace(memory_of((assumed or self._adapter.view()).schema, feed), partial=False)
+
+        def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> Plan:
+            return plan_first.plan(request, batch, pinned, stack, loaded=first == "loaded")
+
+        return upsert.run(self._request(feed, remembers, options, assumed, Verb("scd0", plan, plan_first.only_upserts)))
 
     def scd3(
         self,
@@ -256,7 +287,7 @@ class Dimension(ABC):
     ) -> None:
         """Make an empty table for the verb of a type. Raises ``ConfigError`` for a type that has no shape of its own."""
         if scd not in _SHAPED:
-            raise ConfigError(f"{self.name}: scd={scd} is no type of dimension; use one of 0, 1, {', '.join(map(str, _SHAPED))}.")
+            raise ConfigError(f"{self.name}: scd={scd} is no type of dimension; use one of 1, {', '.join(map(str, _SHAPED))}.")
         if not isinstance(feed, ChangeFeed):
             raise ConfigError(f"{self.name}: scd={scd} needs a feed, whose keys and sequence it takes. Describe one with lakekit.changes.")
         unknown = set(options) - set(_SHAPED[scd])
@@ -274,6 +305,9 @@ class Dimension(ABC):
             previous = tuple(shape.track or ()) if scd == 3 else ()
             self._make(present_schema(feed, shape, previous), shape.keys, replace(shape, type=scd), parse(partition_by), **made)
             return
+        if scd == 0:
+            self._make_versions(feed, Shape(feed.keys, feed.sequence_by, type=0), partition_by, **made)
+            return
         if scd == 7:
             keys = {"surrogate_key": asked.pop("version_key", "version_key"), "durable_key": asked.pop("durable_key", "durable_key")}
             asked = {"surrogate": "hash", **asked, **keys}
@@ -282,6 +316,21 @@ class Dimension(ABC):
 
     def _spelled(self, feed: ChangeFeed) -> ChangeFeed:
         return spelled_like(feed, visible(self._adapter.view())) if self.exists() else feed
+
+    def _valid_at(self, text: str) -> Column | None:
+        """The rows of a table of versions that are valid at an instant; ``None`` for other tables and for versions of the table."""
+        view = self._adapter.view()
+        if view.scd is None or "-" not in text or (shape := scd_shape.loads(view.scd)).type not in (2, 6, 7):
+            return None
+        kind = view.schema[shape.valid_from].dataType
+        if not isinstance(kind, (T.DateType, T.TimestampType, T.TimestampNTZType)):
+            raise ConfigError(
+                f"{self.name}: {shape.valid_from} is {kind.simpleString()}, which no instant can be compared with. "
+                "Name a version of the table, or compare the interval columns of df() yourself."
+            )
+        at = F.expr(scd_shape.moment(self.name, "as_of", text, kind))
+        ends = col(shape.valid_to)
+        return (col(shape.valid_from) <= at) & (ends.isNull() | (at < ends))
 
     def _asked(self, feed: ChangeFeed, **options: Any) -> tuple[Shape, ChangeFeed]:
         columns = visible(self._adapter.view()) if self.exists() else []
@@ -344,27 +393,23 @@ class Dimension(ABC):
         view = assumed or self._adapter.view()
         remembers = scd_shape.memory(view.schema, feed, shape)
         past = replace(scd_shape.history(self.name, view.schema, shape, remembers), **more)
-        request = Request(
-            Target(
-                self._adapter, self._beside(journal_name(self.name)), self._beside(options.quarantine or quarantine_name(self.name))
-            ),
-            feed,
-            remembers,
-            options.batch_id or uuid.uuid4().hex,
-            options.dry_run,
-            assumed,
-            replace(_verb(operation, past, on_delete), second=second, present=present),
-        )
+        verb = replace(_verb(operation, past, on_delete), second=second, present=present)
+        request = self._request(feed, remembers, options, assumed, verb)
         before = None if options.tombstone_retention is None else retention.cutoff(request, options.tombstone_retention)
         commit = upsert.run(request)
         if before is not None and not options.dry_run:
             retention.tidy(request, before)
         return commit
 
+    def _request(self, feed: ChangeFeed, remembers: Memory, options: Options, assumed: View | None, verb: Verb) -> Request:
+        bad = self._beside(options.quarantine or quarantine_name(self.name))
+        target = Target(self._adapter, self._beside(journal_name(self.name)), bad)
+        return Request(target, feed, remembers, options.batch_id or uuid.uuid4().hex, options.dry_run, assumed, verb)
+
     def _shaped(self, shape: Shape, feed: ChangeFeed, options: Options) -> View | None:
         """Bring the table to the shape that the feed needs; a dry run assumes the shape instead."""
         if not self.exists():
-            columns = scd_shape.stored_schema(feed, shape)
+            columns = scd_shape.stored_schema(feed, shape) if shape.type else present_schema(feed, shape, ())
             if options.dry_run:
                 return View(None, columns, empty=True, scd=shape.dumps())
             self._make_versions(feed, shape)
@@ -389,6 +434,9 @@ class Dimension(ABC):
     ) -> None:
         """Make an empty type 2 table that remembers its shape."""
         made = (parse(partition_by), merge_on_read, properties or {}, comment)
+        if shape.type == 0:
+            self._make(present_schema(feed, shape, ()), shape.keys, shape, *made)
+            return
         self._make(scd_shape.stored_schema(feed, shape), (*shape.keys, shape.valid_from), shape, *made)
 
     def _make(

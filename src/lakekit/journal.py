@@ -25,6 +25,8 @@ EVENT, SHOWN, PARTIAL, SAID = "event", "shown", "partial", "_said"
 """Of a type 2 table: an event as authored (``_said`` names its columns, NULL: all), the last event of a row that a later one swallowed,
 and the note that events have left columns out."""
 OWN = (KIND, JSEQ, BATCH, RUN, BASE, RECORDED, SAID)
+MARKERS = (TRUNCATION, FORGOTTEN, PARTIAL)
+"""Kinds of journal rows without a key."""
 
 
 def journal_name(table: str) -> str:
@@ -97,9 +99,14 @@ def not_older(sequence: T.StructType, lowest: str | None) -> Column:
     return F.expr(f"{JSEQ}.`{first}` >= {lowest}") if lowest is not None else F.lit(True)
 
 
-def dead_at(journal: DataFrame, keys: Sequence[str], run: str) -> DataFrame:
-    """The highest tombstone of each key, as ``_lk_dead``; what this very run added in a failed attempt is no news of others."""
-    return journal.where((col(KIND) == TOMBSTONE) & (col(RUN) != run)).groupBy(*map(col, keys)).agg(F.max(JSEQ).alias(DEAD))
+def dead(journal: DataFrame, keys: Sequence[str], run: str) -> DataFrame:
+    """Tombstones as keys and ``_lk_dead``; what this very run added in a failed attempt is no news of others."""
+    return journal.where((col(KIND) == TOMBSTONE) & (col(RUN) != run)).select(*map(col, keys), col(JSEQ).alias(DEAD))
+
+
+def dead_at(dead: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """The highest tombstone of each key."""
+    return dead.groupBy(*map(col, keys)).agg(F.max(DEAD).alias(DEAD))
 
 
 def is_marker() -> Column:

@@ -12,8 +12,12 @@ from lakekit import cdc_plan
 from lakekit.batch import Batch, first_row, kept
 from lakekit.cdc import ACTION, AT, EQUAL, NOTHING, OLDER, REMOVE, TRUNCATION, VERDICT, WINNER
 from lakekit.columns import col
+from lakekit.confs import ONE_JOB, confs
 from lakekit.plan import Known, Outcome, Plan, inside
 from lakekit.request import Pinned, Request, broadcastable, dead_rows, is_small, located, places, stored_rows, tie_conflict
+
+FEW_ROWS = 10_000
+"""Rows of touched files that are handed out as they are; of more, only those with keys of the batch."""
 
 
 def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> Plan:
@@ -39,12 +43,14 @@ def inserted_or_more(result: Outcome) -> int:
 
 def _state(request: Request, batch: Batch, pinned: Pinned) -> cdc_plan.State:
     """What stands of the batch's keys: narrow columns of pruned files."""
-    keys = list(batch.keys)
-    stored = stored_rows(request, batch, pinned)
-    rows = None
-    if stored is not None:
-        rows = located(request, pinned, stored).join(broadcastable(batch, batch.of(WINNER).select(*map(col, keys))), keys, "left_semi")
-    return cdc_plan.State(rows, stored, dead_rows(request, batch, pinned), pinned.known, places(request, pinned))
+    keys, found = list(batch.keys), places(request, pinned)
+    stored, dead = stored_rows(request, batch, pinned), dead_rows(request, pinned)
+    rows = None if stored is None else located(request, pinned, stored.rows)
+    if stored is not None and rows is not None and (stored.most is None or stored.most > max(FEW_ROWS, 2 * batch.winners)):
+        winners = broadcastable(batch, batch.of(WINNER).select(*map(col, keys)))
+        rows = rows.join(winners, keys, "left_semi")
+    standing = cdc_plan.together(rows, dead, keys, cdc_plan.nothing(batch.sequence, found))
+    return cdc_plan.State(standing, None if stored is None else stored.rows, pinned.known, found)
 
 
 def _settle(
@@ -55,7 +61,8 @@ def _settle(
     decided = cdc_plan.decide(batch, state, small=is_small(batch))
     if state.nothing_stands(batch):
         return decided, cdc_plan.outcome(batch, cdc_plan.unmet(batch), None, ties), None
-    decided = stack.enter_context(kept(decided))  # counted, remembered and written from one look at the table
+    with confs(decided.sparkSession, ONE_JOB):
+        decided = stack.enter_context(kept(decided))  # counted, remembered and written from one look at the table
     found = first_row(cdc_plan.tally(decided))
     equal = decided.where(col(VERDICT) == EQUAL) if found[EQUAL] else None
     if found["older_maybe"]:

@@ -17,7 +17,7 @@ from lakekit.cdc import AT
 from lakekit.changes import HIDDEN, ChangeFeed
 from lakekit.columns import col
 from lakekit.errors import TieConflict
-from lakekit.formats.base import Adapter, View
+from lakekit.formats.base import Adapter, Scan, View
 from lakekit.memory import Memory
 from lakekit.plan import Known, Plan
 from lakekit.pruning import where
@@ -72,6 +72,7 @@ class Pinned:
     table: View
     journal: View | None
     known: Known = field(default_factory=Known)
+    remembered: Scan | None = None
     second: View | None = None
 
 
@@ -90,21 +91,27 @@ def tie_conflict(request: Request, count: int) -> TieConflict:
     )
 
 
-def stored_rows(request: Request, batch: Batch, pinned: Pinned) -> DataFrame | None:
+def stored_rows(request: Request, batch: Batch, pinned: Pinned) -> Scan | None:
     """The stored rows that may have keys of the batch: pruned by what the keys imply; ``None`` for an empty table."""
     if pinned.table.empty:
         return None
-    return request.target.table.read(pinned.table.version).where(where(batch.bounds))
+    return request.target.table.scan(pinned.table.version, where(batch.bounds))
 
 
-def dead_rows(request: Request, batch: Batch, pinned: Pinned) -> DataFrame | None:
-    """The tombstones that the batch can meet: statistics rule out those older than all its events or outside its keys."""
+def remembered_rows(request: Request, batch: Batch, pinned: Pinned) -> Scan | None:
+    """The journal's rows that the batch can meet: statistics rule out tombstones older than all its events or outside its keys."""
     if pinned.journal is None or pinned.journal.empty:
         return None
-    rows = request.target.journal.read(pinned.journal.version).where(where(batch.bounds))
+    meets = where(batch.bounds)
     if not request.memory.partial:
-        rows = rows.where(journal.not_older(request.memory.sequence, batch.lowest))
-    return journal.dead_at(rows, batch.keys, request.run_id)
+        meets = meets & journal.not_older(request.memory.sequence, batch.lowest)
+    found = request.target.journal.scan(pinned.journal.version, meets | journal.is_marker())
+    return None if found.most == 0 else found
+
+
+def dead_rows(request: Request, pinned: Pinned) -> DataFrame | None:
+    """The tombstones that the batch can meet, any number a key, as keys and ``_lk_dead``."""
+    return None if pinned.remembered is None else journal.dead(pinned.remembered.rows, request.feed.keys, request.run_id)
 
 
 def is_small(batch: Batch) -> bool:

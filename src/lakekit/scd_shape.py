@@ -155,9 +155,11 @@ def _position_type(sequence: T.StructType, shape: Shape) -> T.DataType:
 
 def end_literal(table: str, shape: Shape, kind: T.DataType) -> str | None:
     """The end of time as SQL of the type of ``valid_to``; raises ``ConfigError`` where it is none of its values."""
-    text = shape.end_of_time
-    if text is None:
-        return None
+    return None if shape.end_of_time is None else moment(table, "end_of_time", shape.end_of_time, kind)
+
+
+def moment(table: str, role: str, text: str, kind: T.DataType) -> str:
+    """A place in time as SQL of the type of ``valid_from``: ISO text, in UTC unless it names a zone, or a whole number."""
     try:
         if isinstance(kind, T.DateType):
             return literal(str((date.fromisoformat(text[:10]) - _EPOCH.date()).days), kind)
@@ -170,9 +172,8 @@ def end_literal(table: str, shape: Shape, kind: T.DataType) -> str | None:
         if isinstance(kind, T.NumericType):
             return literal(str(int(text)), kind)
     except ValueError as error:
-        told = f"{table}: end_of_time {text!r} is no {kind.simpleString()}. Write it like '9999-12-31', or leave it out."
-        raise ConfigError(told) from error
-    told = f"{table}: end_of_time needs valid_to to be a date, a timestamp or a number; it is {kind.simpleString()}."
+        raise ConfigError(f"{table}: {role} {text!r} is no {kind.simpleString()}. Write it like '9999-12-31'.") from error
+    told = f"{table}: {role} needs valid_to to be a date, a timestamp or a number; it is {kind.simpleString()}."
     raise ConfigError(f"{told} Leave it out.")
 
 

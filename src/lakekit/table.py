@@ -90,7 +90,7 @@ class Table(Dimension):
         from 2 on it is a feed, and *shape* holds the verb's own options, such as ``track`` and ``valid_from``.
         Raises ``UnsupportedOperation`` for a partition transform that the format lacks.
         """
-        if scd not in (0, 1):
+        if scd != 1:
             made = {"merge_on_read": merge_on_read, "properties": properties, "comment": comment}
             self._create_dimension(scd, feed_or_schema, partition_by, made, shape)
             return
@@ -117,7 +117,14 @@ class Table(Dimension):
         return self._visible(self._adapter.read(self._adapter.view().version))
 
     def as_of(self, version_or_timestamp: str | int) -> DataFrame:
-        """The table's rows at a version, or as they were at an instant (ISO text; UTC unless it names a zone)."""
+        """The table's rows at a version, or as they were at an instant (ISO text; UTC unless it names a zone).
+
+        For an instant a table of versions (type 2, 6 or 7) answers with what was valid then, which needs its ``valid_from`` to be a
+        date or a timestamp; else ``ConfigError``.
+        """
+        valid = self._valid_at(str(version_or_timestamp))
+        if valid is not None:
+            return self.df().where(valid)
         return self._visible(self._adapter.read(self._resolve(str(version_or_timestamp))))
 
     def versions(self) -> DataFrame:

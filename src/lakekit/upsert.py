@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit import cdc_partial, journal, plan_complete, plan_partial, quarantine
-from lakekit.batch import Batch, evaluate, first_row, kept, leaf_rows
+from lakekit.batch import Batch, evaluate, first_row, kept, size_of
 from lakekit.cdc import BAD, TIED, judge
 from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_text, events
 from lakekit.columns import col, same_type
@@ -29,10 +29,12 @@ from lakekit.formats.base import Adapter, ChangeSet, Landing, Spec, View
 from lakekit.literals import encoded_struct, literal_struct
 from lakekit.memory import STORED_SEQ
 from lakekit.plan import Known, Outcome, Plan
-from lakekit.request import Pinned, Request, Target, journal_shape, tie_conflict, visible
+from lakekit.request import Pinned, Request, Target, journal_shape, remembered_rows, tie_conflict, visible
 
 ATTEMPTS = 8
 BACKOFF_SECONDS = 0.2
+PLACED_BYTES = 16 << 30
+"""Size up to which a first load is shuffled by partition, once for judging and writing; above it, partitions may be too large to sort."""
 
 
 def run(request: Request) -> Commit:
@@ -75,9 +77,12 @@ def evaluated(request: Request, view: View) -> Iterator[Batch]:
     if request.verb is not None:
         canonical = request.verb.events(canonical)
     judging = cdc_partial.judge if request.memory.partial else judge
-    with kept(judging(canonical, feed.keys, feed.payload, feed.ties)) as judged:
-        partition_keys = [k for k in feed.keys if k in view.partition_columns]
-        yield evaluate(judged, feed.keys, partition_keys, sequence, digits_as_text(feed))
+    partition_keys = [k for k in feed.keys if k in view.partition_columns]
+    complete = len(partition_keys) == len(view.partition_columns) > 0
+    placed = request.verb is None and view.empty and complete and size_of(feed.df) <= PLACED_BYTES
+    by = partition_keys if placed else ()
+    with kept(judging(canonical, feed.keys, feed.payload, feed.ties, by)) as judged:
+        yield replace(evaluate(judged, feed.keys, partition_keys, sequence, digits_as_text(feed)), placed=placed)
 
 
 def refuse(request: Request, batch: Batch) -> None:
@@ -221,6 +226,7 @@ def store(adapter: Adapter, found: DataFrame) -> None:
 def planned(request: Request, batch: Batch, pinned: Pinned) -> Iterator[Plan]:
     """Plan on the pinned state; what the plan keeps in memory is freed afterwards."""
     with ExitStack() as stack:
+        pinned.remembered = remembered_rows(request, batch, pinned)
         pinned.known = _known(request, pinned)
         if request.verb is not None:
             yield request.verb.plan(request, batch, pinned, stack)
@@ -230,12 +236,12 @@ def planned(request: Request, batch: Batch, pinned: Pinned) -> Iterator[Plan]:
 
 
 def _known(request: Request, pinned: Pinned) -> Known:
-    if pinned.journal is None or pinned.journal.empty:
+    if pinned.remembered is None:
         return Known()
     sequence = request.memory.sequence
-    rows = request.target.journal.read(pinned.journal.version).where(journal.is_marker())
-    if leaf_rows(rows) == 0:
+    if pinned.remembered.lacks(journal.KIND, journal.MARKERS):
         return Known()  # the files' statistics say that no marker was ever written
+    rows = pinned.remembered.rows.where(journal.is_marker())
     found = journal.horizons(rows)
     facts = first_row(
         found.select(
@@ -264,6 +270,7 @@ def change_set(request: Request, batch: Batch, plan: Plan, view: View) -> Change
         updates=updates,
         deletes=deletes,
         width=batch.width,
+        placed=batch.placed,
     )
 
 

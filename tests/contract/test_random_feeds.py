@@ -12,8 +12,6 @@ from datetime import date
 from decimal import Decimal
 from itertools import product
 
-import pytest
-
 from lakekit.testing import random_changes, scramble
 from tests.contract.harness import MODES, Mode, Subject, check_sum, conf, counts, data_files, files, utc
 from tests.oracle import Ledger, Row, Rules
@@ -105,8 +103,7 @@ def test_complete_events_with_exact_accounts(new: Callable[..., Subject], mode: 
     assert data_files(subject.spark, subject.table.name) == before
     assert subject.table.versions().count() == version
     subject.check()
-    if counts(replay) != ledger.book(every):
-        pytest.xfail("open, issue 3: 3 of 2,380 replayed events count as duplicate where the oracle says stale; all else holds")
+    assert counts(replay) == ledger.book(every)
 
 
 SPARSE_RULES = Rules(

@@ -9,8 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 import lakekit as lk
-from lakekit.testing import assert_scd2_valid, frame
-from tests.contract.harness import Mode, check_sum, conf, confs, data_files, files, utc
+from tests.contract.harness import Mode, confs, data_files
 from tests.contract.scd_harness import Past, counts, past
 from tests.oracle import Row, Rules
 from tests.scd_oracle import Dim, Ledger

@@ -13,7 +13,7 @@ from lakekit.testing import random_changes, scramble
 from tests import oracle, scd_oracle
 from tests.contract.harness import MODES, Mode, conf, confs, data_files, files, same, utc
 from tests.contract.scd_harness import Past, counts, past
-from tests.contract.test_random_feeds import BAD, FEEDS, KEYS, RULES, SCHEMA, SEQUENCES, VALUES, WIDER, ZONE, feeds, respelled
+from tests.contract.test_random_feeds import BAD, FEEDS, KEYS, RULES, SCHEMA, SEQUENCES, VALUES, WIDER, ZONE, respelled
 from tests.oracle import Row, Rules
 from tests.scd_oracle import Dim, Ledger
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ import lakekit as lk
 from lakekit.testing import assert_scd2_valid, frame, random_changes, scramble
 from tests import oracle, scd_oracle
 from tests.contract.harness import DB, MODES, Mode, check_sum, confs, data_files, files, rows_by_key, same
-from tests.contract.scd_harness import Past, past, plain_rows
+from tests.contract.scd_harness import Past, plain_rows
 from tests.oracle import Row, Rules
 from tests.scd_oracle import Dim
 

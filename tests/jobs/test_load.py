@@ -86,8 +86,8 @@ def test_json_binds_as_yaml_does(orders: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "arguments"),
     [
-        ("debezium: {source: s3://in, keys: id}", {"source": "s3://in", "keys": "id"}),
-        ("dynamodb: {source: [a, b], keys: [id]}", {"source": ("a", "b"), "keys": ("id",)}),
+        ("debezium: {path: s3://in, keys: id}", {"path": "s3://in", "keys": "id"}),
+        ("dynamodb: {path: [a, b], keys: [id]}", {"path": ("a", "b"), "keys": ("id",)}),
         (
             "files: {path: in, format: csv, schema: id int, keys: [id], sequence_by: id, delete_when: op = 'D'}",
             {"path": "in", "format": "csv", "schema": "id int", "keys": ("id",), "sequence_by": "id", "delete_when": "op = 'D'"},

@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import types as T
 
+from lakekit.batch import leaf_rows
+from lakekit.columns import col
 from lakekit.errors import UnsupportedOperation
 from lakekit.partitioning import Transform
 from lakekit.pruning import Bound
@@ -69,13 +71,26 @@ class View:
 
 
 @dataclass(frozen=True)
+class Scan:
+    """Filtered rows of a table, and what metadata says of them without a Spark job.
+
+    *most* is how many rows are read at most (``None``: not known); *lacks* tells whether a text column surely has none of some values.
+    """
+
+    rows: DataFrame
+    most: int | None
+    lacks: Callable[[str, Sequence[str]], bool]
+
+
+@dataclass(frozen=True)
 class ChangeSet:
     """What to apply: one row per key.
 
     *rows* has the table's columns, ``_lk_action`` (insert, update, delete), ``_lk_at`` (the sequence of the row that stood when
     this was planned; a row that has moved on since is left alone) and the format's own locators of that row. *standing* is
     SQL over alias ``t`` for the sequence of a stored row, *unmoved* the condition that the stored row is the one planned for.
-    *bounds* are implied by the keys of every row here. *size* is the number of rows.
+    *bounds* are implied by the keys of every row here. *size* is the number of rows. *placed*: all rows of one partition of the
+    table lie in one partition of the frame.
     """
 
     rows: DataFrame
@@ -87,6 +102,7 @@ class ChangeSet:
     updates: int = 0
     deletes: int = 0
     width: int = 0
+    placed: bool = False
 
     @property
     def size(self) -> int:
@@ -134,6 +150,11 @@ class Adapter(ABC):
     @abstractmethod
     def read(self, version: str | None = None) -> DataFrame:
         """All stored columns at a version (default: the current one)."""
+
+    def scan(self, version: str | None, condition: Column) -> Scan:
+        """The stored rows that meet a condition, from the files that metadata does not rule out; made to be looked at repeatedly."""
+        found = self.read(version).where(condition)
+        return Scan(found, leaf_rows(found), lambda column, values: leaf_rows(found.where(col(column).isin(*values))) == 0)
 
     @abstractmethod
     def create(self, spec: Spec) -> None:

@@ -8,20 +8,22 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from py4j.protocol import Py4JError
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.columns import col, quoted
-from lakekit.confs import confs
+from lakekit.confs import ONE_JOB, confs
 from lakekit.errors import TableNotFound
 from lakekit.formats import session_catalog as catalog
-from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
+from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Scan, Spec, Unsupported, View, unsupported
+from lakekit.formats.delta_scan import Listing, lacking
 from lakekit.formats.failures import translated
 from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, properties_ddl, text
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 
 _DELETION_VECTORS = "delta.enableDeletionVectors"
+_PARTITION_BYTES = 32 << 20  # of compressed files, that one task of a MERGE shuffles
 _NO_TRANSFORM = unsupported(
     "Delta partitions by stored columns only",
     instead="add the value as a column in the source and partition by that, or use liquid clustering",
@@ -107,14 +109,26 @@ class Delta(Adapter):
         """Whether a version has no file, where a look at one small file says so; asking the snapshot would run Spark jobs."""
         if version == 0:
             return not any("add" in action for action in self._actions(0))
-        checksum = self._lines(f"{version:020d}.crc")
-        return bool(checksum) and json.loads(checksum[0]).get("numFiles") == 0
+        return bool(self._checksum(version).get("numFiles") == 0)
+
+    def _checksum(self, version: int) -> dict[str, Any]:
+        """What Delta notes of a version's size beside its log; empty where it did not."""
+        lines = self._lines(f"{version:020d}.crc")
+        return json.loads(lines[0]) if lines else {}
 
     def read(self, version: str | None = None) -> DataFrame:
         reader = self.spark.read.format("delta")
         if version is not None:
             reader = reader.option("versionAsOf", version)
         return reader.load(self.path)
+
+    def scan(self, version: str | None, condition: Column) -> Scan:
+        listing = Listing(self.read(version), condition)
+        return Scan(listing.frame(), listing.rows, lambda column, values: lacking(self._files(version), column, values))
+
+    def _files(self, version: str | None) -> list[dict[str, Any]] | None:
+        """The files of a version with their statistics, where they are few enough for Delta to note them beside its log."""
+        return None if version is None else self._checksum(int(version)).get("allFiles")
 
     def create(self, spec: Spec) -> None:
         columns = [self.can(self.partitioning, type(t), f"partition transform {t.name}")(t) for t in spec.partitioning]
@@ -138,10 +152,24 @@ class Delta(Adapter):
 
     def apply(self, view: View, changes: ChangeSet, token: str) -> None:
         # The source is kept by lakekit already: Delta need not write it down once more before it reads it twice.
-        kept = {"spark.databricks.delta.merge.materializeSource": "none"}
+        kept = {"spark.databricks.delta.merge.materializeSource": "none", **self._one_job(view)}
+        if changes.placed:
+            kept["spark.databricks.delta.merge.repartitionBeforeWrite.enabled"] = "false"
         session = changes.rows.sparkSession  # inside foreachBatch a session of its own, which alone knows the source
         with translated(self.table, "applying the changes"), self._marked(token, session, **kept), named(changes.rows) as source:
             session.sql(merge(self.target, source, changes))
+
+    def _one_job(self, view: View) -> dict[str, str]:
+        """Confs that spare a MERGE adaptive execution's many jobs, where the table's size says how many partitions it needs."""
+        size = self._checksum(int(view.version or 0)).get("tableSizeBytes")
+        most = int(self.spark.conf.get("spark.sql.shuffle.partitions") or 200)
+        if size is None or size > most * _PARTITION_BYTES:
+            return {}
+        if view.empty:
+            return ONE_JOB
+        wanted = max(self.spark.sparkContext.defaultParallelism, -(-int(size) // _PARTITION_BYTES))
+        # A broadcast is a job too, and of tables this small it saves nothing.
+        return {**ONE_JOB, "spark.sql.shuffle.partitions": str(min(most, wanted)), "spark.sql.autoBroadcastJoinThreshold": "-1"}
 
     def append(self, rows: DataFrame, view: View, token: str) -> None:
         with translated(self.table, "appending"), self._marked(token, rows.sparkSession):

@@ -293,4 +293,3 @@ def _version_row(table: HudiTable, instant: Instant, parent: str | None) -> tupl
         return (instant.version, parent, done, instant.action, None, None, None, None)
     rows = (facts.inserted + facts.updated, facts.deleted + facts.updated)
     return (instant.version, parent, done, facts.operation, facts.files_added, facts.files_removed, *rows)
-

@@ -12,7 +12,6 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit.batch import leaf_rows
 from lakekit.cdc import ACTION, INSERT, REMOVE
 from lakekit.columns import all_of, col, quoted
 from lakekit.confs import confs
@@ -28,6 +27,8 @@ _SPARK_CATALOG = "org.apache.iceberg.spark.SparkCatalog"
 _SESSION_CATALOG = "org.apache.iceberg.spark.SparkSessionCatalog"
 _MERGE_ON_READ = {f"write.{verb}.mode": "merge-on-read" for verb in ("delete", "update", "merge")}
 _PAYS_FROM = 3  # stored rows for each changed one from which rewriting whole partitions beats a MERGE (benchmarks/RESULTS.md)
+_FILE_BYTES, _SPLIT_BYTES = 512 << 20, 64 << 20  # Iceberg's default file, and the least that a task rewrites
+_ONE_TASK = 200_000  # new rows that one task writes
 
 
 def _by_word(transform: Transform) -> str:
@@ -125,7 +126,10 @@ class Iceberg(Adapter):
     def read(self, version: str | None = None) -> DataFrame:
         # By name, the one spelling that every Spark line understands: of the read options, `snapshot-id` is refused by the newer
         # and `versionAsOf` silently ignored by the older one.
-        return self.spark.table(self.full_name if version is None else f"{self.full_name}.{quoted(f'snapshot_id_{version}')}")
+        return self.spark.table(self._at(version))
+
+    def _at(self, version: str | None) -> str:
+        return self.full_name if version is None else f"{self.full_name}.{quoted(f'snapshot_id_{version}')}"
 
     def create(self, spec: Spec) -> None:
         transforms = [self.can(self.partitioning, type(t), f"partition transform {t.name}")(t) for t in spec.partitioning]
@@ -154,6 +158,8 @@ class Iceberg(Adapter):
         writer = changes.rows.where(col(ACTION) == INSERT).select(*map(col, changes.columns)).writeTo(self.full_name)
         if view.version is not None:
             writer = writer.option("validate-from-snapshot-id", view.version)
+        if changes.placed:
+            writer = writer.option("distribution-mode", "none")
         writer.option("isolation-level", "serializable").overwrite(F.lit(True))
 
     def _merge(self, changes: ChangeSet) -> None:
@@ -191,7 +197,7 @@ class Iceberg(Adapter):
 
     def _stored_rows(self, view: View, partitions: Mapping[str, tuple[str, ...]]) -> int:
         """How many rows the partitions hold, from the manifests."""
-        return leaf_rows(self.read(view.version).where(in_partitions(partitions))) or 0
+        return self.scan(view.version, in_partitions(partitions)).most or 0
 
     def _rewrite_in_place(self, view: View, changes: ChangeSet, partitions: Mapping[str, tuple[str, ...]]) -> None:
         """Join the touched partitions of the pinned snapshot with the broadcast changes and overwrite them by filter.
@@ -200,7 +206,7 @@ class Iceberg(Adapter):
         makes Iceberg refuse the commit when a rival wrote into these partitions since; without both his rows would be lost.
         """
         touched = in_partitions(partitions)
-        stored = self.read(view.version).where(touched)
+        stored = self._in_large_splits(view).where(touched)
         moved = changes.rows.where(col(ACTION) != INSERT).select(
             *(col(k).alias(f"_lk_key_{i}") for i, k in enumerate(changes.keys)),
             *(col(c).alias(f"_lk_new_{i}") for i, c in enumerate(changes.columns)),
@@ -213,9 +219,23 @@ class Iceberg(Adapter):
         )
         rows = kept
         if changes.inserts:
-            rows = kept.unionByName(changes.rows.where(col(ACTION) == INSERT).select(*map(col, changes.columns)))
-        writer = rows.writeTo(self.full_name).option("isolation-level", "serializable").option("distribution-mode", "none")
-        writer.option("validate-from-snapshot-id", str(view.version)).overwrite(touched)
+            news = changes.rows.where(col(ACTION) == INSERT).select(*map(col, changes.columns))
+            # New rows come from tasks of their own, else every task would begin a file in every partition.
+            news = news.coalesce(1) if changes.inserts <= _ONE_TASK else news.repartition(*map(col, partitions))
+            rows = kept.unionByName(news)
+        # A task reads one partition and writes its file: nothing to shuffle, nothing to sort.
+        writer = rows.writeTo(self.full_name).option("distribution-mode", "none").option("fanout-enabled", "true")
+        writer = writer.option("isolation-level", "serializable").option("validate-from-snapshot-id", str(view.version))
+        with confs(self.spark, {"spark.sql.iceberg.planning.preserve-data-grouping": "true"}):
+            writer.overwrite(touched)
+
+    def _in_large_splits(self, view: View) -> DataFrame:
+        """The rows in splits that make files of a good size when each is written back: small files are read together."""
+        table = self._load()
+        size = int(table.snapshot(int(str(view.version))).summary().get("total-files-size") or 0)
+        most = int(table.properties().get("write.target-file-size-bytes") or _FILE_BYTES)
+        split = min(most, max(_SPLIT_BYTES, size // (2 * self.spark.sparkContext.defaultParallelism)))
+        return self.spark.read.options(**{"split-size": str(split), "file-open-cost": "1"}).table(self._at(view.version))
 
     def append(self, rows: DataFrame, view: View, token: str) -> None:
         with translated(self.table, "appending"):

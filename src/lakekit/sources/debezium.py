@@ -20,7 +20,7 @@ UNAVAILABLE = "__debezium_unavailable_value"
 
 
 def debezium(
-    source: DataFrame | Paths,
+    path: DataFrame | Paths,
     *,
     keys: str | Sequence[str],
     schema: Schema | None = None,
@@ -39,7 +39,7 @@ def debezium(
 ) -> ChangeFeed:
     """Read Debezium's change events of one table.
 
-    *source* is a frame in Kafka's shape (``value`` and, if there, ``key``, text or binary), a frame with one column of JSON text, a
+    *path* is a frame in Kafka's shape (``value`` and, if there, ``key``, text or binary), a frame with one column of JSON text, a
     frame that is structured already (``op``, ``before``, ``after``, ``source``, or flattened by ``ExtractNewRecordState`` with
     ``__op``, ``__deleted``, ``__lsn`` …), or the path or paths of files with one JSON message a line.
 
@@ -73,7 +73,7 @@ def debezium(
     """
     wanted = (keys,) if isinstance(keys, str) else tuple(keys)
     paths = (order_by,) if isinstance(order_by, str) else tuple(order_by)
-    messages = records(source, spark, prefix)
+    messages = records(path, spark, prefix)
     shape = shape_of(messages, Said(wanted, schema, connector, paths, flattened, prefix, logical or {}, decimals))
     placeholder = None if order.whole_images(shape.connector) else unavailable
     return changes(

@@ -22,7 +22,7 @@ _IMAGES = ("Item", "NewImage", "Keys", "dynamodb.NewImage", "dynamodb.Keys")
 
 
 def dynamodb(
-    source: DataFrame | common.Paths,
+    path: DataFrame | common.Paths,
     *,
     keys: str | Sequence[str],
     schema: str | T.StructType | None = None,
@@ -36,7 +36,7 @@ def dynamodb(
 ) -> ChangeFeed:
     """Read the items or the changes of one DynamoDB table from typed JSON.
 
-    *source* is the path or paths of files with one JSON record a line (an export's ``data/`` folder, gzip or not; stream records as
+    *path* is the path or paths of files with one JSON record a line (an export's ``data/`` folder, gzip or not; stream records as
     Firehose or a Lambda wrote them), or a frame with such text in ``value`` or in its only column. Records may be mixed: a full
     export's ``{"Item": …}``, an incremental export's ``{"Metadata", "Keys", "NewImage"}`` (no ``NewImage``: a delete), and a
     stream's or Kinesis' ``{"eventName": "INSERT|MODIFY|REMOVE", "dynamodb": {…}}``.
@@ -64,10 +64,10 @@ def dynamodb(
     <BLANKLINE>
     """
     wanted = (keys,) if isinstance(keys, str) else tuple(keys)
-    messages = records(source, spark, prefix="__")
+    messages = records(path, spark, prefix="__")
     if not messages.text:
         raise SourceError("the frame has no column value and more than one column. Select the one that holds the JSON text.")
-    row = _inferred(source, numbers, common.session(spark)) if schema is None else common.declared(messages.df.sparkSession, schema)
+    row = _inferred(path, numbers, common.session(spark)) if schema is None else common.declared(messages.df.sparkSession, schema)
     missing = [k for k in wanted if k not in row.names]
     if missing:
         raise ConfigError(f"keys names {', '.join(missing)}, which the items do not have. Their columns: {', '.join(row.names)}.")
@@ -84,17 +84,17 @@ def dynamodb(
     )
 
 
-def _inferred(source: DataFrame | common.Paths, numbers: str, spark: SparkSession) -> T.StructType:
-    if isinstance(source, DataFrame):
+def _inferred(path: DataFrame | common.Paths, numbers: str, spark: SparkSession) -> T.StructType:
+    if isinstance(path, DataFrame):
         raise SourceError("the columns of a frame of JSON text cannot be inferred. Declare them with schema='id string, …'.")
     number = common.declared(spark, f"n {numbers}")["n"].dataType
     if not isinstance(number, T.DecimalType):
         raise ConfigError(f"numbers is {number.simpleString()}; DynamoDB's numbers are decimals. Declare other types with schema=.")
-    seen = common.load(spark.read.option("primitivesAsString", "true"), "json", source).schema
+    seen = common.load(spark.read.option("primitivesAsString", "true"), "json", path).schema
     images = [image for image in (_at(seen, path) for path in _IMAGES) if image is not None]
     if not images:
         raise SourceError(
-            f"{', '.join(common.paths(source))}: no line is an export's item or a stream record. Name the folder of data files."
+            f"{', '.join(common.paths(path))}: no line is an export's item or a stream record. Name the folder of data files."
         )
     return typed.inferred(images, number)
 
