@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 
@@ -14,7 +14,8 @@ class Commit:
     Row effects are counted beside them: ``inserted``, ``updated``, ``deleted``, ``closed``, ``split``, ``unchanged``.
     ``version_before`` and ``version`` are the table's states as strings (snapshot id, version, instant);
     they are equal when the write changed nothing. ``None`` means that no such state exists.
-    Files and bytes are those of the table, not of its journal. ``seconds`` is wall time.
+    ``rekeyed`` is a frame for a table whose versions have keys: which facts must change theirs (keys, ``old_key``, ``new_key`` and the
+    interval; NULL for no version). Else ``None``. Files and bytes are those of the table, not of its journal. ``seconds`` is wall time.
 
     >>> commit = Commit("upsert", "sales.orders", "iceberg", read=3, applied=2, stale=1, inserted=2, version="7")
     >>> commit.changed
@@ -50,6 +51,7 @@ class Commit:
     attempts: int = 1
     dry_run: bool = False
     batch_id: str | None = None
+    rekeyed: Any = field(default=None, compare=False, repr=False)
 
     @property
     def changed(self) -> bool:
@@ -57,12 +59,12 @@ class Commit:
         return self.version != self.version_before
 
     def as_dict(self) -> dict[str, Any]:
-        """The facts as a plain dictionary, ready for JSON."""
-        return asdict(self)
+        """The facts as a plain dictionary, ready for JSON; without the frame ``rekeyed``."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rekeyed"}
 
     def __str__(self) -> str:
         skipped = {"operation", "table", "format", "version_before", "version", "attempts", "dry_run"}
-        counts = [f"{k}={v:.2f}" if isinstance(v, float) else f"{k}={v}" for k, v in asdict(self).items() if v and k not in skipped]
+        counts = [f"{k}={v:.2f}" if isinstance(v, float) else f"{k}={v}" for k, v in self.as_dict().items() if v and k not in skipped]
         state = f"version={self.version}" if self.changed else "no change"
         dry = " [dry run]" if self.dry_run else ""
         return f"{self.operation} {self.table} ({self.format}){dry}: {' '.join([*counts, state])}"

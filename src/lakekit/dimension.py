@@ -17,7 +17,7 @@ from pyspark.sql import types as T
 
 from lakekit import plan_first, plan_scd, retention, scd_shape, schema, upsert
 from lakekit.batch import Batch
-from lakekit.changes import HIDDEN, ChangeFeed, check_columns, spelled_like
+from lakekit.changes import HIDDEN, IGNORE, OP, UPSERT, ChangeFeed, check_columns, spelled_like
 from lakekit.columns import col, find
 from lakekit.commit import Commit
 from lakekit.errors import CommitConflict, ConfigError, EngineError, FeedError
@@ -30,6 +30,7 @@ from lakekit.plan_present import previous_name
 from lakekit.quarantine import quarantine_name
 from lakekit.request import Pinned, Request, Target, Verb, visible
 from lakekit.scd import History
+from lakekit.scd_keys import rekeyed
 from lakekit.scd_shape import Shape
 
 OnDelete = Literal["close", "ignore"]
@@ -37,7 +38,7 @@ Surrogate = Literal["hash", "sequence"]
 _PLAIN = ("track", "valid_from", "valid_to", "end_of_time", "current", "version")
 _SHAPED: dict[int, tuple[str, ...]] = {
     0: (),
-    2: (*_PLAIN, "surrogate", "surrogate_key"),
+    2: (*_PLAIN, "surrogate", "surrogate_key", "inferred"),
     3: ("track",),
     4: (*_PLAIN, "history"),
     6: _PLAIN,
@@ -101,6 +102,7 @@ class Dimension(ABC):
         version: str | None = None,
         surrogate: Surrogate | None = None,
         surrogate_key: str = "surrogate_key",
+        inferred: str | None = None,
         dry_run: bool = False,
         batch_id: str | None = None,
         quarantine: str | None = None,
@@ -115,13 +117,14 @@ class Dimension(ABC):
         counts. *end_of_time* stands in ``valid_to`` of an open row in place of NULL; *current* and *version* name a boolean and a
         number column to be kept. ``surrogate`` gives each version a key of its own in the column *surrogate_key*: ``"hash"`` (128 bits
         over key and ``valid_from``) or ``"sequence"`` (dense numbers). A row that is split keeps its key; ``Commit.rekeyed`` says which
-        facts must change theirs. ``on_delete="ignore"`` lets rows live on. The other options are those of ``upsert``.
+        facts must change theirs. *inferred* names a boolean column for ``infer``. ``on_delete="ignore"`` lets rows live on. The other
+        options are those of ``upsert``.
 
         Raises what ``upsert`` raises, and ``ConfigError`` for a table that is no type 2 table of this shape.
         """
         shape, feed = self._asked(
             feed, track=track, valid_from=valid_from, valid_to=valid_to, end_of_time=end_of_time, current=current, version=version,
-            surrogate=surrogate, surrogate_key=surrogate_key,
+            surrogate=surrogate, surrogate_key=surrogate_key, inferred=inferred,
         )  # fmt: skip
         return self._versioned("scd2", shape, feed, on_delete, Options(dry_run, batch_id, quarantine, evolve, tombstone_retention))
 
@@ -261,6 +264,59 @@ class Dimension(ABC):
         )  # fmt: skip
         return self._versioned("scd7", shape, feed, on_delete, Options(dry_run, batch_id, quarantine, evolve, tombstone_retention))
 
+    def infer(self, members: ChangeFeed, *, dry_run: bool = False, batch_id: str | None = None) -> Commit:
+        """Insert placeholders for members that facts name before the dimension knows them: key and ``valid_from``, nothing else.
+
+        *members* is a feed with the keys and the sequence of the table: the fact's time. Keys that the table has are ignored. The first
+        event that tells anything of a placeholder fills it: its row keeps its beginning and its key, and ``is_inferred``, or however
+        ``scd2(inferred=…)`` called the column, turns false. Raises ``ConfigError`` for a table that has no such column.
+        """
+        shape = self._shape("infer", 2)
+        if shape.inferred is None:
+            raise ConfigError(f"{self.name} has no column that tells inferred rows. Make it with scd2(feed, inferred='is_inferred').")
+        members = self._spelled(members)
+        if set(members.keys) != set(shape.keys) or set(shape.sequence_by) - set(members.df.columns):
+            wanted = ", ".join((*shape.keys, *shape.sequence_by))
+            raise FeedError(f"{self.name}: members to infer need the table's keys and sequence, {wanted}, as keys= and sequence_by=.")
+        stored = visible(self._adapter.view())
+        known = self.df().select(*map(col, shape.keys)).distinct().withColumn("_lk_stands", F.lit(True))
+        named = [c for c in members.df.columns if c in (*shape.keys, *shape.sequence_by)]
+        met = members.df.select(*map(col, named)).join(known, list(shape.keys), "left")
+        op = F.when(col("_lk_stands"), F.lit(IGNORE)).otherwise(F.lit(UPSERT)).alias(OP)
+        unstored = tuple(c for c in shape.sequence_by if c not in stored)
+        feed = ChangeFeed(met.select(*map(col, named), op), shape.keys, shape.sequence_by, except_columns=unstored)
+        return self._versioned("infer", shape, feed, "close", Options(dry_run, batch_id), silent=True)
+
+    def unknown_member(self) -> Commit:
+        """Add the row that facts of no known member point to, once: key −1 (``"-1"`` where keys are text), NULL in every other column.
+
+        Raises ``ConfigError`` for a table whose versions have no keys of their own.
+        """
+        shape = self._shape("unknown_member", 2, 7)
+        if shape.surrogate_key is None:
+            raise ConfigError(f"{self.name}: its versions have no keys of their own. Make it with scd2(feed, surrogate='sequence').")
+        view = self._adapter.view()
+        own = {shape.surrogate_key, shape.durable_key}
+        if not self.df().where(col(shape.surrogate_key).cast("string") == "-1").isEmpty():
+            return Commit("unknown_member", self.name, self.format, version_before=view.version, version=view.version)
+        row = self.spark.range(1).select(
+            *((F.lit(-1) if f.name in own else F.lit(None)).cast(f.dataType).alias(f.name) for f in view.schema.fields)
+        )
+        token = uuid.uuid4().hex
+        with self._adapter.guard():
+            self._adapter.append(row, view, token)
+            landing = self._adapter.landing(view, token, wrote=True)
+        return Commit(
+            "unknown_member",
+            self.name,
+            self.format,
+            inserted=1,
+            version_before=view.version,
+            version=landing.version,
+            files_added=landing.files_added,
+            bytes_added=landing.bytes_added,
+        )
+
     def as_was(self, facts: DataFrame) -> DataFrame:
         """Facts beside the version that their version key names: what was true at their time. A left join; unknown keys give NULL."""
         shape = self._shape("as_was", 7)
@@ -384,6 +440,7 @@ class Dimension(ABC):
         *,
         second: Adapter | None = None,
         present: T.StructType | None = None,
+        silent: bool = False,
         **more: Any,
     ) -> Commit:
         """Apply a feed to the versions of this table."""
@@ -393,13 +450,18 @@ class Dimension(ABC):
         view = assumed or self._adapter.view()
         remembers = scd_shape.memory(view.schema, feed, shape)
         past = replace(scd_shape.history(self.name, view.schema, shape, remembers), **more)
-        verb = replace(_verb(operation, past, on_delete), second=second, present=present)
+        if silent:
+            remembers, past = replace(remembers, partial=False), replace(past, partial=False)
+        verb = replace(_verb(operation, past, on_delete), silent=silent, second=second, present=present)
         request = self._request(feed, remembers, options, assumed, verb)
         before = None if options.tombstone_retention is None else retention.cutoff(request, options.tombstone_retention)
         commit = upsert.run(request)
         if before is not None and not options.dry_run:
             retention.tidy(request, before)
-        return commit
+        if shape.surrogate_key is None or not commit.changed or commit.version_before is None or commit.dry_run:
+            return commit
+        old, new = (self._adapter.read(version) for version in (commit.version_before, commit.version))
+        return replace(commit, rekeyed=rekeyed(past, shape.surrogate_key, old, new))
 
     def _request(self, feed: ChangeFeed, remembers: Memory, options: Options, assumed: View | None, verb: Verb) -> Request:
         bad = self._beside(options.quarantine or quarantine_name(self.name))
@@ -470,7 +532,12 @@ def _verb(operation: str, past: History, on_delete: str) -> Verb:
     def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> Plan:
         return plan_scd.plan(request, batch, pinned, stack, past)
 
-    return Verb(operation, plan, lambda events: scd_shape.checked(events, past, on_delete), past.payload)
+    return Verb(operation, plan, lambda events: scd_shape.checked(events, past, on_delete), _remembered(past))
+
+
+def _remembered(past: History) -> tuple[str, ...]:
+    """The columns of the table that its journal has too."""
+    return (*past.payload, past.numbered) if past.numbered else past.payload
 
 
 def _evolved(current: T.StructType, operations: Iterable[schema.Operation]) -> T.StructType:

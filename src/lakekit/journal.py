@@ -24,6 +24,8 @@ TOMBSTONE, TRUNCATION, FORGOTTEN = "tombstone", "truncation", "forgotten"
 EVENT, SHOWN, PARTIAL, SAID = "event", "shown", "partial", "_said"
 """Of a type 2 table: an event as authored (``_said`` names its columns, NULL: all), the last event of a row that a later one swallowed,
 and the note that events have left columns out."""
+ALLOCATED = "allocated"
+"""Of a type 2 table with numbered versions: the number of a row that is no more, never to be given again."""
 OWN = (KIND, JSEQ, BATCH, RUN, BASE, RECORDED, SAID)
 MARKERS = (TRUNCATION, FORGOTTEN, PARTIAL)
 """Kinds of journal rows without a key."""

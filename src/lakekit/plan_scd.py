@@ -27,7 +27,23 @@ from lakekit.plan import Outcome, Plan, inside
 from lakekit.plan_present import with_present
 from lakekit.pruning import Open, where
 from lakekit.request import BROADCAST_ROWS, Pinned, Request, journal_shape, places, tie_conflict, where_it_stood
-from lakekit.scd import LATE, SWEEP, TO_WAS, TRUNCATED, Doubt, History, burial_news, changed, gathered, hidden_news, settle, tally
+from lakekit.scd import (
+    GONE,
+    LATE,
+    OLD,
+    SWEEP,
+    TO_WAS,
+    TRUNCATED,
+    Doubt,
+    History,
+    burial_news,
+    changed,
+    gathered,
+    hidden_news,
+    settle,
+    tally,
+)
+from lakekit.scd_keys import numbered
 
 _ONE_FILE = 100_000  # journal rows that one file takes
 
@@ -97,6 +113,8 @@ def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack, histo
     outcome = _outcome(attempt, base, counts)
     tied = _tied(attempt, settled) if counts[TIED] else None
     rows = changed(history, settled, attempt.places) if _changes(outcome) else None
+    if rows is not None and history.numbered is not None and outcome.inserted and not request.dry_run:
+        rows = attempt.keep(numbered(attempt.keep(rows), history.numbered, _last_number(attempt)))
     late = counts["late"] or swept is not None
     found = Plan(
         outcome,
@@ -116,6 +134,18 @@ def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack, histo
     return with_present(found, history, settled, request.verb.second, present, remembers, bounds, stack)
 
 
+def _last_number(attempt: Attempt) -> int:
+    """The highest number that a version has or ever had."""
+    name, noted = attempt.history.numbered, attempt.noted()
+    assert name is not None
+    given = [F.lit(0).cast("bigint").alias("n")]
+    last = int(first_row(attempt.stored().agg(F.coalesce(F.max(name), *given).alias("n")))["n"]) if not attempt.pinned.table.empty else 0
+    if noted is None or name not in noted.columns:
+        return max(last, 0)
+    gone = noted.where(col(journal.KIND) == journal.ALLOCATED).agg(F.coalesce(F.max(name), *given).alias("n"))
+    return max(last, int(first_row(gone)["n"]), 0)
+
+
 def _changes(outcome: Outcome) -> int:
     return outcome.inserted + outcome.updated + outcome.closed + outcome.split + outcome.deleted
 
@@ -123,7 +153,7 @@ def _changes(outcome: Outcome) -> int:
 def _settled(attempt: Attempt, swept: DataFrame | None) -> tuple[DataFrame, dict[str, Any]]:
     """Settle the batch against open rows alone, and once more, with all there is, the keys for which that is not enough."""
     history = attempt.history
-    fresh = scd_events.of_batch(history, attempt.batch)
+    fresh = scd_events.of_batch(history, attempt.batch, silent=attempt.request.verb is not None and attempt.request.verb.silent)
     if swept is not None:
         keys = attempt.keep(_touched(attempt, swept))
         settled = attempt.settle(attempt.together(_everything(attempt, fresh, keys, swept)))
@@ -285,6 +315,8 @@ def _memories(attempt: Attempt, settled: DataFrame, counts: Mapping[str, int], s
     frames = []
     if counts["hidden"] or counts["burials"]:
         frames.append(scd_events.journal_rows(history, settled, hidden_news(history), burial_news(history)))
+    if history.numbered is not None and counts["deleted"]:
+        frames.append(_retired(history, settled))
     if swept is not None:
         frames.append(journal.noted(journal.TRUNCATION, swept, schema))
     if history.partial and not attempt.pinned.known.partial:
@@ -296,6 +328,15 @@ def _memories(attempt: Attempt, settled: DataFrame, counts: Mapping[str, int], s
     for frame in frames[1:]:
         union = union.unionByName(frame, allowMissingColumns=True)
     return union
+
+
+def _retired(history: History, settled: DataFrame) -> DataFrame:
+    """The numbers of rows that are to go."""
+    assert history.numbered is not None
+    number = col(OLD)["row"].getField(history.numbered).alias(history.numbered)
+    kind, at = F.lit(journal.ALLOCATED).alias(journal.KIND), col(SEQ).alias(journal.JSEQ)
+    gone = settled.where(col(GONE)).select(kind, *map(col, history.keys), at, number)
+    return gone.withColumn(journal.SAID, F.lit(None).cast("array<string>"))
 
 
 def _unmoved(attempt: Attempt) -> str:

@@ -39,14 +39,15 @@ class Target:
 class Verb:
     """What a verb other than the upsert does otherwise: how it reads events, how it plans, and what its journal holds.
 
-    *second* is the table that a verb of two tables derives from the first, and that its commit is about; *present* its columns where
-    it is not made yet.
+    *silent* events say no more than that their key lives. *second* is the table that a verb of two tables derives from the first, and
+    that its commit is about; *present* its columns where it is not made yet.
     """
 
     operation: str
     plan: Callable[[Request, Batch, Pinned, ExitStack], Plan]
     events: Callable[[DataFrame], DataFrame] = lambda events: events
     remembered: Sequence[str] | None = None
+    silent: bool = False
     second: Adapter | None = None
     present: T.StructType | None = None
 

@@ -45,9 +45,10 @@ class History:
     """The shape of a type 2 table: its keys, what events author, what opens a version, and the columns that tell its interval.
 
     *coarse*: ``valid_from`` is a column of the feed and the first part of the sequence; of the events of one such value the last
-    counts. *carried* columns hold, on every version, the last known value of another; *surrogate* and *durable* identify a version and
-    its key. *whole*: every key needs all its versions; *previous* are columns whose value before the present one is asked for.
-    *end* is SQL of the end of time, ``None`` for NULL. *later* are columns that were added after the first rows.
+    counts. *carried* columns hold, on every version, the last known value of another. *surrogate* and *durable* identify a version and
+    its key by a fingerprint, *numbered* a version by a number. *inferred* tells rows of which nothing but the key is known. *whole*:
+    every key needs all its versions; *previous* are columns whose value before the present one is asked for. *end* is SQL of the end
+    of time, ``None`` for NULL. *later* are columns that were added after the first rows.
     """
 
     keys: tuple[str, ...]
@@ -67,6 +68,8 @@ class History:
     whole: bool = False
     previous: tuple[str, ...] = ()
     surrogate: str | None = None
+    numbered: str | None = None
+    inferred: str | None = None
     durable: str | None = None
     later: frozenset[str] = frozenset()
     partial: bool = False
@@ -357,14 +360,26 @@ def _into_lanes(history: History, states: DataFrame) -> DataFrame:
 def _inherit(history: History, states: DataFrame) -> DataFrame:
     """The value of each unit at each state: what its events author, else what the key's life has had so far."""
     units = range(len(history.units))
-    if not history.partial:
+    if not history.partial and not history.inferred:
         return states.withColumns({f"_lk_v{i}": col(f"_lk_m{i}") for i in units})
     ordered = Window.partitionBy(*map(quoted, history.keys)).orderBy(SEQ).rowsBetween(Window.unboundedPreceding, Window.currentRow)
     lives = states.withColumn("_lk_life", F.sum(col(DEAD).cast("int")).over(ordered))
     life = Window.partitionBy(*map(quoted, history.keys), "_lk_life").orderBy(SEQ)
     so_far = life.rowsBetween(Window.unboundedPreceding, Window.currentRow)
     said = {f"_lk_v{i}": F.last(F.when(col("_lk_alive"), col(f"_lk_m{i}")), ignorenulls=True).over(so_far) for i in units}
-    return lives.withColumns(said).drop("_lk_life")
+    valued = lives.withColumns(said)
+    return (_foretold(history, valued, life) if history.inferred else valued).drop("_lk_life")
+
+
+def _foretold(history: History, valued: DataFrame, life: WindowSpec) -> DataFrame:
+    """States of which nothing is known yet take the values of the first event that tells any: it fills them, and opens no version."""
+    units = range(len(history.units))
+    nothing = all_of(col(f"_lk_v{i}").isNull() for i in units)
+    told = F.when(~nothing, F.struct(F.lit(0).alias("_"), *(col(f"_lk_v{i}").alias(f"v{i}") for i in units)))
+    later = F.first(told, ignorenulls=True).over(life.rowsBetween(1, Window.unboundedFollowing))
+    seen = valued.withColumn("_lk_later", F.when(col("_lk_alive") & nothing, later))
+    filled = {f"_lk_v{i}": F.coalesce(col(f"_lk_v{i}"), col("_lk_later")[f"v{i}"]) for i in units}
+    return seen.withColumns(filled).drop("_lk_later")
 
 
 def _tracked(history: History) -> Column:
@@ -445,6 +460,10 @@ def stored(history: History) -> dict[str, Column]:
     columns |= {name: col(f"_lk_c{i}") for i, name in enumerate(history.carried)}
     if history.surrogate:
         columns[history.surrogate] = fingerprint([*history.keys, FROM], {**history.types, FROM: history.position_type})
+    if history.numbered:
+        columns[history.numbered] = col(BEFORE)["row"].getField(history.numbered)
+    if history.inferred:
+        columns[history.inferred] = ~any_of(col(f"_lk_v{i}").isNotNull() for i in range(len(history.units)))
     if history.durable:
         columns[history.durable] = fingerprint(history.keys, history.types)
     if not history.in_row:

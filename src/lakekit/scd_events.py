@@ -22,13 +22,13 @@ from lakekit.scd import ANCHOR, BATCH, CLOSING, EVENT, OLD, ROW, SHOWN, SOURCE, 
 _SAYS = "_lk_says"
 
 
-def of_batch(history: History, batch: Batch) -> DataFrame:
-    """The distinct live events of a batch."""
+def of_batch(history: History, batch: Batch, *, silent: bool = False) -> DataFrame:
+    """The distinct live events of a batch; *silent* ones say no more than that their key lives."""
     live = batch.of(WINNER, OLDER)
     absent = ABSENT in live.columns
 
     def authors(name: str) -> Column:
-        if name not in live.columns:
+        if silent or name not in live.columns:
             return F.lit(False)
         return ~F.array_contains(col(ABSENT), name) if absent else F.lit(True)
 
@@ -59,6 +59,8 @@ def of_rows(history: History, rows: DataFrame, at: str, places: Mapping[str, T.D
         ended = history.until().isNotNull() & ~history.until().eqNullSafe(col("_lk_next"))
         says.append(F.when(ended, _say(CLOSING, DELETE, history.lowest_at(history.until()), F.lit(False))))
     authored = {c: col(c).isNotNull() for c in history.later}
+    if history.inferred:
+        authored = {c: authored.get(c, F.lit(True)) & ~col(history.inferred) for c in history.payload}
     said = rows.withColumns({OLD: old, _SAYS: F.explode(F.array_compact(F.array(*says)))})
     upsert = col(_SAYS)["op"] == UPSERT
     return said.select(
@@ -93,7 +95,7 @@ def of_journal(history: History, rows: DataFrame) -> DataFrame:
     upsert = kind != journal.TOMBSTONE
     source = F.when(kind == journal.EVENT, EVENT).when(kind == journal.SHOWN, SHOWN).otherwise(TOMB)
     found = boxes(history, {c: authors(c) for c in history.payload}, rows)
-    return rows.where(~journal.is_marker()).select(
+    return rows.where(~journal.is_marker() & (kind != journal.ALLOCATED)).select(
         *map(col, history.keys),
         col(journal.JSEQ).cast(history.sequence).alias(SEQ),
         F.when(upsert, UPSERT).otherwise(DELETE).alias(OP),
@@ -136,8 +138,9 @@ def journal_rows(history: History, settled: DataFrame, hidden: Column, buried: C
     copied = (col("_lk_news") == 0) & ~col("_lk_authored")
     kind = F.when(buried, journal.TOMBSTONE).when(copied, journal.SHOWN).otherwise(journal.EVENT)
     units = list(enumerate(history.units))
-    said = F.array_compact(F.array(*(F.when(col(f"_lk_m{i}").isNotNull(), F.lit(unit[0])) for i, unit in units))) if units else F.array()
-    names = said.cast("array<string>") if history.partial else F.lit(None).cast("array<string>")
+    each = [F.when(col(f"_lk_m{i}").isNotNull(), F.lit(c)) for i, unit in units for c in unit]
+    said = F.array_compact(F.array(*each)) if units else F.array()
+    names = said.cast("array<string>") if history.partial or history.inferred else F.lit(None).cast("array<string>")
     values = {c: (i, c) for i, unit in units for c in unit}
     return settled.where(hidden | buried).select(
         kind.alias(journal.KIND),

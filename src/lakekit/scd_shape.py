@@ -49,12 +49,13 @@ class Shape:
     surrogate: str | None = None
     surrogate_key: str | None = None
     durable_key: str | None = None
+    inferred: str | None = None
 
     @property
     def own(self) -> dict[str, str]:
         """The columns that the verb itself writes, by what they are called in messages."""
         named = {"valid_to": self.valid_to, "current": self.current, "version": self.version}
-        named |= {"surrogate_key": self.surrogate_key, "durable_key": self.durable_key}
+        named |= {"surrogate_key": self.surrogate_key, "durable_key": self.durable_key, "inferred": self.inferred}
         named |= {f"the current {c}": current_name(c) for c in self.carries}
         if not self.coarse:
             named["valid_from"] = self.valid_from
@@ -221,7 +222,7 @@ def stored_schema(feed: ChangeFeed, shape: Shape) -> T.StructType:
     text = [T.StructField(f.name, T.StringType() if isinstance(f.dataType, T.NullType) else f.dataType) for f in feed.schema.fields]
     number = T.LongType() if shape.surrogate == "sequence" else T.StringType()
     own: dict[str, T.DataType] = {"valid_from": position, "valid_to": position, "current": T.BooleanType(), "version": T.IntegerType()}
-    own |= {"surrogate_key": number, "durable_key": T.StringType()}
+    own |= {"surrogate_key": number, "durable_key": T.StringType(), "inferred": T.BooleanType()}
     own |= {f"the current {f.name}": f.dataType for f in text}
     added = [T.StructField(shape.own[role], kind) for role, kind in own.items() if role in shape.own]
     memory = Memory(feed.sequence_type, keeps_sequence(feed, shape), partial=False).hidden
@@ -270,7 +271,9 @@ def history(table: str, schema: T.StructType, shape: Shape, remembers: Memory) -
         version=shape.version,
         carried={current_name(c): c for c in shape.carries},
         surrogate=shape.surrogate_key if shape.surrogate == "hash" else None,
+        numbered=shape.surrogate_key if shape.surrogate == "sequence" else None,
         durable=shape.durable_key,
+        inferred=shape.inferred,
         kept_sequence=tuple(c for c in shape.sequence_by if c in names and c != shape.valid_from),
         in_row=remembers.in_row,
         later=frozenset(c for c in authored if c in behind),

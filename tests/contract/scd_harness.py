@@ -89,7 +89,9 @@ def _exact(value: Any, kind: T.DataType) -> Any:
     return value
 
 
-def past(spark: SparkSession, mode: Mode, name: str, schema: str, dim: Dim, options: dict[str, Any] | None = None, **described: Any) -> Past:
+def past(
+    spark: SparkSession, mode: Mode, name: str, schema: str, dim: Dim, options: dict[str, Any] | None = None, **described: Any
+) -> Past:
     """A subject whose table does not exist yet."""
     table = lk.Table(spark, f"{DB}.{name}_{mode.slug}", format=mode.format)
     told = {"track": dim.track, "valid_from": dim.valid_from, "valid_to": dim.valid_to, "current": dim.current, "version": dim.version}

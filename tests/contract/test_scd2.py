@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 import lakekit as lk
-from tests.contract.harness import Mode, confs, data_files
+from tests.contract.harness import Mode, check_sum, confs, data_files, files
 from tests.contract.scd_harness import Past, counts, past
 from tests.oracle import Row, Rules
 from tests.scd_oracle import Dim, Ledger
@@ -76,3 +76,111 @@ def test_late_events_deletes_and_truncates(made: Callable[..., Past]) -> None:
     assert not replay.changed and replay.applied == 0 and data_files(subject.spark, subject.table.name) == before
 
 
+VALUES = "id string, lsn bigint, op string, s string, tags map<string,int>, list array<int>, x double, n int"
+
+
+def test_what_is_a_change(made: Callable[..., Past]) -> None:
+    """NULL and value, moves between columns, case, blanks, Unicode forms, order in arrays: changes. Maps as sets, NaN, −0.0: none."""
+    rules = Rules(("id",), ("lsn",), ("id", "s", "tags", "list", "x", "n"))
+    subject = made("values", VALUES, Dim(rules), delete_when="op = 'D'", except_columns=["op", "lsn"]).create()
+    base = {"s": "Köln", "tags": {"a": 1, "b": None}, "list": [1, 2], "x": 0.0, "n": 1}
+    moves = [
+        {"s": "köln"}, {"s": "Köln "}, {"s": "Ko\u0308ln"}, {"s": None}, {"s": ""}, {"s": "None"}, {"tags": None}, {"tags": {}},
+        {"tags": {"a": 1}}, {"list": [2, 1]}, {"list": []}, {"list": None}, {"x": None}, {"x": float("nan")}, {"n": None},
+        {"s": "1", "n": None},
+    ]  # fmt: skip
+    same = [{"tags": {"b": None, "a": 1}}, {"x": -0.0}, {}]
+    each = [(f"k{n}", lsn, change if lsn == 2 else {}) for n, change in enumerate(moves + same) for lsn in (1, 2)]
+    rows = [{"id": id, "lsn": lsn, "op": "U", **base, **change} for id, lsn, change in each]
+    nan = [{"id": "nan", "lsn": lsn, "op": "U", **base, "x": float("nan")} for lsn in (1, 2)]
+    commit = subject.scd2([*rows, *nan])
+    assert commit.inserted == 2 * len(moves) + len(same) + 1
+    subject.check()
+    wider = VALUES.replace("n int", "n bigint")
+    commit = subject.scd2([{**row, "lsn": row["lsn"] + 5} for row in rows if row["lsn"] == 2], wider)
+    assert (commit.inserted, commit.closed) == (0, 0), "a wider type with equal values is no change"
+    subject.check()
+
+
+def test_bad_input_is_refused_before_any_write(made: Callable[..., Past], spark: SparkSession) -> None:
+    subject = made("refused", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()
+    subject.scd2([up("a", 1, "A")])
+    before = files(spark, subject.table.name)
+    feed, table = subject.feed([up("a", 2, "B")]), subject.table
+    refused: list[tuple[type[Exception], str, Callable[[], Any]]] = [
+        (lk.errors.FeedError, "track names nonsense", lambda: table.scd2(feed, track=["nonsense"])),
+        (lk.errors.FeedError, "never tracked", lambda: table.scd2(feed, track=["id"])),
+        (lk.errors.ConfigError, "track=name", lambda: table.scd2(feed)),
+        (lk.errors.ConfigError, "track=name", lambda: table.scd2(feed, track=["note"])),
+        (lk.errors.ConfigError, "valid_to", lambda: table.scd2(feed, track="name", valid_to="until")),
+        (lk.errors.ConfigError, "keys=id", lambda: table.scd2(subject.feed([], keys=["name"]), track="note")),
+        (lk.errors.ConfigError, "type=2", lambda: table.scd6(feed, track="name")),
+        (lk.errors.ConfigError, "type 2", lambda: table.upsert(feed)),
+        (lk.errors.ConfigError, "end_of_time", lambda: table.scd2(feed, track="name", end_of_time="never")),
+        (lk.errors.ConfigError, "bigint", lambda: table.as_of("2024-01-01")),
+        (lk.errors.ConfigError, "on_delete", lambda: table.scd2(feed, track="name", on_delete="x")),  # type: ignore[arg-type]
+        (lk.errors.SchemaConflict, "extra", lambda: table.scd2(subject.feed([], SCHEMA + ", extra int"), track="name")),
+        (lk.errors.TieConflict, "1 events", lambda: table.scd2(subject.feed([up("a", 1, "Z")]), track="name")),
+    ]
+    for error, words, call in refused:
+        with pytest.raises(error, match=words):
+            call()
+    plain = lk.Table(spark, f"{subject.table.name}_plain", format=subject.mode.format)
+    plain.upsert(subject.feed([up("a", 1, "A")]))
+    with pytest.raises(lk.errors.ConfigError, match="no type 2 table"):
+        plain.scd2(feed, track="name")
+    assert {f for f in files(spark, subject.table.name) if "plain" not in f} == set(before)
+    held = subject.table.scd2(subject.feed([up("a", 1, "Z"), up("b", 1, "B")], ties="quarantine"), **subject.options)
+    assert (held.quarantined, held.applied) == (1, 1)
+    subject.delivered.append(up("b", 1, "B"))
+    subject.check()
+
+
+def test_what_is_forgotten_changes_nothing(made: Callable[..., Past]) -> None:
+    subject = made("forgotten", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()
+    subject.scd2([up("a", 5, "A"), up("a", 10, "A"), up("b", 5, "B"), gone("b", 10)], tombstone_retention="0 seconds")
+    before = subject.rows()
+    late = subject.table.scd2(subject.feed([up("a", 7, "late"), up("b", 8, "late"), gone("a", 6), up("c", 9, "unseen")]), **subject.options)
+    check_sum(late)
+    assert (late.stale, late.beyond_horizon, late.changed) == (4, 4, False)
+    assert subject.rows() == before
+    subject.scd2([up("a", 12, "new"), up("b", 12, "B")])
+    subject.check()
+
+
+def test_a_crash_between_journal_and_table(made: Callable[..., Past], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal is written, the table is not: the same batch again gives the table of a clean run, an in-order batch between or not."""
+    subject = made("crashed", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()
+    subject.scd2([up("a", 5, "A"), up("b", 5, "B"), up("c", 5, "C")])
+    adapter = type(subject.table._adapter)
+    batch = [up("a", 10, "A"), gone("b", 10), up("c", 3, "late"), up("c", 9, "C"), {"op": "T", "lsn": 4}]
+    with monkeypatch.context() as patched:
+        patched.setattr(adapter, "apply", _killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            subject.table.scd2(subject.feed(batch), **subject.options)
+    subject.scd2([up("a", 20, "A2"), up("b", 20, "B2")])
+    subject.scd2(batch)
+    subject.check()
+    replay = subject.scd2(batch)
+    assert not replay.changed and replay.applied == 0
+    subject.check()
+
+
+def _killed(*_: object) -> None:
+    raise RuntimeError("killed")
+
+
+def test_closed_history_is_left_alone(made: Callable[..., Past], spark: SparkSession, mode: Mode) -> None:
+    """In-order batches neither read nor rewrite files that hold closed rows only, where the format knows its files' statistics."""
+    rules = Rules(("id",), ("lsn",), ("id", "lsn", "name", "note"))
+    subject = made("apart", SCHEMA, Dim(rules, track=("name",), current="is_current"), **DESCRIBED)
+    subject.create(partition_by=["is_current"])
+    for day in (1, 2):
+        subject.scd2([up(f"k{n}", day, f"day {day}") for n in range(8)])
+    closed = {f for f in data_files(spark, subject.table.name) if "is_current=false" in f}
+    assert closed
+    commit = subject.scd2([up(f"k{n}", 3, "day 3") for n in range(8)])
+    assert (commit.inserted, commit.closed) == (8, 8)
+    if mode.format != "hudi":
+        assert closed <= data_files(spark, subject.table.name)
+    subject.check()

@@ -76,12 +76,12 @@ def as_type_1(subject: Past, every: list[Row]) -> None:
     """C5: the open rows are the table that an upsert makes of the same events."""
     dim = subject.dim
     own = {dim.valid_from, dim.valid_to, dim.current, dim.version}
-    open_rows = {key: {c: v for c, v in row.items() if c not in own} for (key, _), row in subject.rows().items() if row[dim.valid_to] == dim.end}
-    expected = oracle.table(every, dim.rules)
-    same(open_rows, {key: {c: v for c, v in row.items() if c not in own} for key, row in expected.items()})
+    found = {key: row for (key, _), row in subject.rows().items() if row[dim.valid_to] == dim.end}
+    same({key: {c: v for c, v in row.items() if c not in own} for key, row in found.items()}, oracle.table(every, dim.rules))
 
 
-SPARSE = Rules(("feed", "name", "num", "x"), ("at",), ("feed", "name", "num", "x", *VALUES), unchanged="__unchanged__", ignore_nulls=frozenset({"qty", "price", "seen"}))  # fmt: skip
+KEY = ("feed", "name", "num", "x")
+SPARSE = Rules(KEY, ("at",), (*KEY, *VALUES), unchanged="__unchanged__", ignore_nulls=frozenset({"qty", "price", "seen"}))
 INSTANTS = [{"at": utc("2024-11-03T05:30:00") + timedelta(microseconds=n)} for n in (0, 1, 3_600_000_000, 3_600_000_001, *range(-9, -1))]
 
 
@@ -90,8 +90,9 @@ def test_sparse_events_in_time(made: Callable[..., Past], mode: Mode) -> None:
     changes: list[Row] = []
     for feed in range(FEEDS, 2 * FEEDS):
         keys = [{"feed": feed, **key} for key in dice.sample(KEYS, 4)]
+        values = {**DULL, **FEW, "region": VALUES["region"]}
         more = {"unchanged": {"city": "__unchanged__", "region": "__unchanged__"}, "events": 20, "deletes": 0.15}
-        changes += random_changes(dice.randrange(2**32), keys=keys, sequences=INSTANTS, values={**DULL, **FEW, "region": VALUES["region"]}, **more)
+        changes += random_changes(dice.randrange(2**32), keys=keys, sequences=INSTANTS, values=values, **more)
     dice.shuffle(changes)
     batches = scramble(changes, seed=200 + MODES.index(mode), batches=4)
     schema = SCHEMA.replace("lsn bigint, pos int", "at timestamp")

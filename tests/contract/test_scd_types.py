@@ -125,5 +125,5 @@ def test_type_7(made: Callable[[str], lk.Table], mode: Mode) -> None:
     was = table.as_was(facts)
     assert was.count() == facts.count() and was.where("NOT (city <=> then) OR NOT (valid_from <=> since)").isEmpty()
     now = table.as_is(facts)
-    assert now.groupBy("feed", "id").agg({"city": "count", "valid_from": "max"}).count() == len({at[0] for at in keys} & {(r["feed"], r["id"]) for r in plain_rows(table.df())})
+    assert now.groupBy("feed", "id").count().count() == len({(r["feed"], r["id"]) for r in plain_rows(table.df())})
     assert now.where("since > valid_from").isEmpty()

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-DATA = ("feed", "feed_or_schema", "df")
+DATA = ("feed", "feed_or_schema", "df", "members")
 """Parameters through which a verb takes the incoming data; the job fills them from its source."""
 
 SUPPLIED = (*DATA, "self", "spark", "dry_run")

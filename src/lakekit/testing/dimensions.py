@@ -27,7 +27,8 @@ def assert_scd2_valid(
     last, no two neighbours with equal *track* columns (default: every column but keys and interval; name them where others, such as a
     sequence, are kept). *end_of_time* is the ``valid_to`` of open rows where it is not NULL: text in the type of ``valid_to``, or a
     column. *current* and *version* name columns that must be true of open rows only, and count a key's rows from 1. *deletes* (the key
-    columns and a column named as ``valid_to``) says where a gap may begin; without it any gap is believed.
+    columns and a column named as ``valid_to``) says where a gap may begin; without it any gap is believed. A row without any key and
+    ``valid_from``, as ``unknown_member`` adds, is left out.
 
     One aggregation in Spark; the message holds counts, no values. Raises ``AssertionError``.
 
@@ -51,6 +52,8 @@ def assert_scd2_valid(
     if end_of_time is not None:
         last = F.lit(end_of_time).cast(types[valid_to]) if isinstance(end_of_time, str) else end_of_time
         end = F.when(end != last, end)
+    unknown = all_of(col(c).isNull() for c in (*names, valid_from))  # the row for facts of no member
+    df = df.where(~unknown)
     in_order = Window.partitionBy(*map(col, names)).orderBy(start)
     seen = df.withColumns(
         {
