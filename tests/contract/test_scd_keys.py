@@ -100,7 +100,8 @@ def test_numbers_placeholders_and_the_unknown(made: Callable[[str], lk.Table], m
     first = rows()
     assert {r[0] for r in first.values()} == {1, 2, 3}
     assert table.unknown_member().inserted == 1 and not table.unknown_member().changed
-    members = lk.changes(frame(table.spark, [{"id": "a", "lsn": 7}, {"id": "x", "lsn": 7}, {"id": "y", "lsn": 7}], "id string, lsn bigint"), keys="id", sequence_by="lsn")  # fmt: skip
+    named = frame(table.spark, [{"id": id, "lsn": 7} for id in "axy"], "id string, lsn bigint")
+    members = lk.changes(named, keys="id", sequence_by="lsn")
     commit = table.infer(members)
     assert (commit.inserted, commit.ignored, commit.operation) == (2, 1, "infer")
     assert not table.infer(members).changed
