@@ -21,6 +21,7 @@ from lakekit.cdc import APPLIED, BEYOND, DUPLICATE, OLDER, STALE, TIED, TRUNCATI
 from lakekit.cdc_plan import greatest_literal
 from lakekit.changes import HIDDEN, SEQ
 from lakekit.columns import col
+from lakekit.confs import ONE_JOB, confs
 from lakekit.formats.base import View
 from lakekit.literals import encoded, literal
 from lakekit.plan import Outcome, Plan, inside
@@ -45,6 +46,10 @@ from lakekit.scd import (
 )
 from lakekit.scd_keys import numbered
 
+_LEAN = {**ONE_JOB, "spark.sql.optimizer.nestedSchemaPruning.enabled": "false"}
+"""Boxes are structs that are needed whole: looking for parts that are not takes the optimiser longer than small batches take to run."""
+
+_EVENTS_A_TASK = 20_000
 _ONE_FILE = 100_000  # journal rows that one file takes
 
 
@@ -70,7 +75,8 @@ class Attempt:
 
     def keep(self, df: DataFrame) -> DataFrame:
         """Keep a frame until the attempt is over."""
-        return self.stack.enter_context(kept(df))
+        with confs(df.sparkSession, _LEAN):
+            return self.stack.enter_context(kept(df))
 
     def few(self, keys: DataFrame) -> DataFrame:
         """Keys of the batch, to be broadcast where they are few enough."""
@@ -97,7 +103,14 @@ class Attempt:
     def together(self, frames: list[DataFrame]) -> DataFrame:
         """All that is known, one key in one partition."""
         old = scd_events.was_type(self.history, self.places, self.pinned.table.columns)
-        return gathered(self.history, scd_events.together(self.history, frames, old))
+        return gathered(self.history, scd_events.together(self.history, frames, old), self.parts)
+
+    @property
+    def parts(self) -> int:
+        """Partitions for what is known of the batch's keys; of every key, as many as the session has for a shuffle."""
+        most = int(self.request.target.table.spark.conf.get("spark.sql.shuffle.partitions") or 200)
+        live = self.batch.counts[WINNER] + self.batch.counts[OLDER]
+        return most if self.batch.truncated is not None else min(most, 1 + live // _EVENTS_A_TASK)
 
 
 def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack, history: History) -> Plan:

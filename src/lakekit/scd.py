@@ -140,9 +140,9 @@ def _typed(frame: DataFrame, history: History, name: str) -> Column:
     return col(name).cast(kind) if name in frame.columns else F.lit(None).cast(kind)
 
 
-def gathered(history: History, known: DataFrame) -> DataFrame:
+def gathered(history: History, known: DataFrame, parts: int) -> DataFrame:
     """The one shuffle: all that is known of a key comes together."""
-    return known.repartition(*map(col, history.keys))
+    return known.repartition(parts, *map(col, history.keys))
 
 
 def settle(history: History, known: DataFrame, forgotten: Column | None, ties: str, doubt: Doubt | None = None) -> DataFrame:

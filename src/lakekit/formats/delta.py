@@ -52,6 +52,7 @@ class Delta(Adapter):
     modes: ClassVar[Mapping[str, str]] = {"copy-on-write": "copy-on-write", "merge-on-read": "deletion vectors"}
     verbs: ClassVar[Mapping[str, bool | Unsupported]] = {
         "create": True, "append": True, "overwrite": True, "delete": True, "upsert": True, "upsert (partial)": True, "evolve (add)": True,
+        "scd0": True, "scd2": True, "scd3": True, "scd4": True, "scd6": True, "scd7": True, "infer": True, "unknown_member": True,
         "evolve (widen)": alterations["widen"], "as_of": True, "versions": True, "rollback": True, "drop": True, "paths as names": True,
     }  # fmt: skip
 

@@ -57,6 +57,7 @@ class Hudi(Adapter):
     modes: ClassVar = {"copy-on-write": "COPY_ON_WRITE", "merge-on-read": "MERGE_ON_READ"}
     verbs: ClassVar = {
         "create": True, "append": True, "overwrite": True, "delete": True, "upsert": True, "upsert (partial)": True, "evolve (add)": True,
+        "scd0": True, "scd2": True, "scd3": True, "scd4": True, "scd6": True, "scd7": True, "infer": True, "unknown_member": True,
         "evolve (widen)": True, "as_of": True, "versions": True, "rollback": True, "drop": True, "paths as names": True,
     }  # fmt: skip
     locators = (RECORD_KEY, FILE)
