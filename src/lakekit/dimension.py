@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date
-from types import MappingProxyType
 from typing import Any, Literal
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
@@ -495,7 +494,7 @@ class Dimension(ABC):
         comment: str | None = None,
     ) -> None:
         """Make an empty type 2 table that remembers its shape."""
-        made = (parse(partition_by), merge_on_read, properties or {}, comment)
+        made = (parse(partition_by), merge_on_read, properties, comment)
         if shape.type == 0:
             self._make(present_schema(feed, shape, ()), shape.keys, shape, *made)
             return
@@ -508,10 +507,11 @@ class Dimension(ABC):
         shape: Shape,
         transforms: tuple[Transform, ...] = (),
         merge_on_read: bool = False,
-        properties: Mapping[str, str] = MappingProxyType({}),
+        properties: Mapping[str, str] | None = None,
         comment: str | None = None,
     ) -> None:
-        spec = Spec(columns, transforms, keys, merge_on_read, {**properties, SCD_PROPERTY: shape.dumps()}, comment)
+        kept = {**(properties or {}), SCD_PROPERTY: shape.dumps()}
+        spec = Spec(columns, transforms, keys, merge_on_read, kept, comment)
         try:
             self._adapter.create(spec)
         except (CommitConflict, EngineError):

@@ -6,8 +6,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from functools import cached_property
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -17,7 +17,7 @@ from lakekit import journal, retention, scd_shape, schema, upsert
 from lakekit.changes import HIDDEN, ChangeFeed, check_columns, spelled_like
 from lakekit.columns import col, find, fit
 from lakekit.commit import Commit
-from lakekit.dimension import Dimension
+from lakekit.dimension import Dimension, Surrogate
 from lakekit.errors import CommitConflict, ConfigError, EngineError, SchemaConflict, TableNotFound
 from lakekit.formats import ADAPTERS, Adapter, adapter_for
 from lakekit.formats.base import Spec, View
@@ -82,14 +82,31 @@ class Table(Dimension):
         merge_on_read: bool = False,
         properties: Mapping[str, str] | None = None,
         comment: str | None = None,
-        **shape: Any,
+        track: str | Sequence[str] | None = None,
+        valid_from: str | None = None,
+        valid_to: str | None = None,
+        end_of_time: str | date | None = None,
+        current: str | None = None,
+        version: str | None = None,
+        surrogate: Surrogate | None = None,
+        surrogate_key: str | None = None,
+        inferred: str | None = None,
+        history: str | None = None,
+        durable_key: str | None = None,
+        version_key: str | None = None,
     ) -> None:
         """Create an empty table in the shape that the verb of this SCD type writes; nothing happens when it exists.
 
         ``feed_or_schema`` is a feed (its keys and sequence are taken too), a DataFrame, a ``StructType`` or DDL text. For the types
-        from 2 on it is a feed, and *shape* holds the verb's own options, such as ``track`` and ``valid_from``.
+        other than 1 it is a feed, and the options from ``track`` on are those of the type's verb, which is to be called with the same.
         Raises ``UnsupportedOperation`` for a partition transform that the format lacks.
         """
+        asked = {
+            "track": track, "valid_from": valid_from, "valid_to": valid_to, "end_of_time": end_of_time, "current": current,
+            "version": version, "surrogate": surrogate, "surrogate_key": surrogate_key, "inferred": inferred, "history": history,
+            "durable_key": durable_key, "version_key": version_key,
+        }  # fmt: skip
+        shape = {name: value for name, value in asked.items() if value is not None}
         if scd != 1:
             made = {"merge_on_read": merge_on_read, "properties": properties, "comment": comment}
             self._create_dimension(scd, feed_or_schema, partition_by, made, shape)
