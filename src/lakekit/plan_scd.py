@@ -6,7 +6,7 @@ the write. The others get their whole history, rows and journal, before they are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +26,7 @@ from lakekit.formats.base import View
 from lakekit.literals import encoded, literal
 from lakekit.plan import Outcome, Plan, inside
 from lakekit.plan_present import with_present
-from lakekit.pruning import Open, where
+from lakekit.pruning import Bound, Open, where
 from lakekit.request import BROADCAST_ROWS, Pinned, Request, journal_shape, places, tie_conflict, where_it_stood
 from lakekit.scd import (
     GONE,
@@ -83,10 +83,10 @@ class Attempt:
         live = self.batch.counts[WINNER] + self.batch.counts[OLDER]
         return keys.hint("broadcast") if live <= BROADCAST_ROWS else keys
 
-    def stored(self) -> DataFrame:
-        """The stored rows, with where they stand."""
-        request, pinned = self.request, self.pinned
-        return request.target.table.read(pinned.table.version).select("*", *where_it_stood(pinned))
+    def stored(self, bounds: Iterable[Bound] = ()) -> DataFrame:
+        """The stored rows that meet all bounds, with where they stand."""
+        found = self.request.target.table.scan(self.pinned.table.version, where(bounds))
+        return found.rows.select("*", *where_it_stood(self.pinned))
 
     def noted(self) -> DataFrame | None:
         """The journal, but for what this very run added in a failed attempt."""
@@ -199,7 +199,7 @@ def _open(attempt: Attempt) -> list[DataFrame]:
     keys = attempt.few(batch.of(WINNER, OLDER).select(*map(col, attempt.keys)).distinct())
     found = []
     if not attempt.pinned.table.empty:
-        open_rows = attempt.stored().where(where((*batch.bounds, Open(history.valid_to, history.end))))
+        open_rows = attempt.stored((*batch.bounds, Open(history.valid_to, history.end)))
         rows = open_rows.join(keys, attempt.keys, "left_semi")
         found.append(scd_events.of_rows(history, rows, request.memory.at(), attempt.places, every=False))
     noted = attempt.noted()
@@ -215,7 +215,7 @@ def _everything(attempt: Attempt, fresh: DataFrame, keys: DataFrame, swept: Data
     history, bounds = attempt.history, attempt.batch.bounds if swept is None else ()
     keys, found, noted = attempt.few(keys), [fresh], attempt.noted()
     if not attempt.pinned.table.empty:
-        rows = attempt.stored().where(where(bounds)).join(keys, attempt.keys, "left_semi")
+        rows = attempt.stored(bounds).join(keys, attempt.keys, "left_semi")
         found.append(scd_events.of_rows(history, rows, attempt.request.memory.at(), attempt.places, every=True))
     if noted is not None:
         found.append(scd_events.of_journal(history, noted.where(where(bounds)).join(keys, attempt.keys, "left_semi")))

@@ -298,7 +298,7 @@ def _mark_late(history: History, states: DataFrame, doubt: Doubt) -> DataFrame:
     """
     if doubt.all_keys:
         return states.withColumn(LATE, F.lit(True))
-    key = Window.partitionBy(*map(quoted, history.keys))
+    key = whole(Window.partitionBy(*map(quoted, history.keys)).orderBy(SEQ))  # in the order that the versions need too: one sort
 
     def of(flag: str, fold: Callable[[Column], Column]) -> Column:
         return fold(F.when(col(flag), col(SEQ))).over(key)
