@@ -179,6 +179,9 @@ class Adapter(ABC):
     def widen_column(self, name: str, data_type: T.DataType) -> None:
         """Change a column's type to a wider one."""
 
+    def check_widening(self, name: str, stored: T.DataType, wanted: T.DataType) -> None:
+        """Raise ``UnsupportedOperation`` where the format widens columns, but not from this type to that one."""
+
     @abstractmethod
     def landing(self, view: View, token: str, *, wrote: bool) -> Landing:
         """What landed on top of *view*: ours, and nothing else?"""
