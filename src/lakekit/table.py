@@ -267,9 +267,10 @@ class Table:
     def _check_alterable(self, operations: Iterable[schema.Operation]) -> None:
         """Refuse what the format lacks before anything is written."""
         for operation in operations:
-            self._adapter.can(self._adapter.alterations, operation.kind, f"{operation.kind} column")
             if isinstance(operation, schema.WidenColumn):
                 self._adapter.check_widening(operation.name, operation.current, operation.data_type)
+            else:
+                self._adapter.can(self._adapter.alterations, operation.kind, f"{operation.kind} column {operation.name}")
 
     def _alter(self, operations: Iterable[schema.Operation]) -> None:
         added = [T.StructField(o.name, o.data_type) for o in operations if isinstance(o, schema.AddColumn)]

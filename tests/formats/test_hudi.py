@@ -192,7 +192,7 @@ def test_a_float_is_not_widened_because_hudi_would_read_two_numbers(new: Callabl
     """Hudi reads a float of an old file as the double of its text, and rewrites the file with another one."""
     table = new("id int, f float", ["id"])
     lakehouse = Table(table.spark, table.hudi.table, format="hudi")
-    with pytest.raises(UnsupportedOperation, match="as another afterwards. Instead: add a double column"):
+    with pytest.raises(UnsupportedOperation, match=r"as another afterwards\. Instead: add a double column"):
         lakehouse.evolve("id int, f double, extra string", allow=["add", "widen"])
     assert lakehouse.df().schema.simpleString() == "struct<id:int,f:float>", "nothing was added before the refusal"
 

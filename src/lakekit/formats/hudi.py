@@ -29,7 +29,8 @@ from lakekit.formats.hudi_create import make, unpartitionable, with_field, with_
 from lakekit.formats.hudi_guard import held, lock_confs
 from lakekit.formats.hudi_rows import DELETED, FILE, KEY, OLD, RECORD_KEY, key_text, located
 from lakekit.formats.hudi_table import COMMENT, META, SERVICES, HudiTable, Instant
-from lakekit.formats.hudi_write import LISTS, LOCATED, UNPADDED, options, placed
+from lakekit.formats.hudi_write import LISTS, LOCATED, UNPADDED, options
+from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue, refusing
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 
 _NO_TRANSFORM = unsupported(
@@ -37,6 +38,7 @@ _NO_TRANSFORM = unsupported(
 )
 
 
+_REPLACE = "replace it in the source, or partition by another column"
 _WIDER = {
     "int to bigint": True,
     # It reads the old files by way of text, so 0.1, and copies them as numbers when it rewrites them, so 0.10000000149011612.
@@ -61,6 +63,10 @@ class Hudi(Adapter):
         Truncate: _NO_TRANSFORM,
     }
     alterations: ClassVar = {"add": True, "widen": True}
+    partition_values: ClassVar[Mapping[PartitionValue, bool | Unsupported]] = {
+        EMPTY_TEXT: unsupported("Hudi reads it back as NULL", instead=_REPLACE),
+        JULIAN_DATE: unsupported("Hudi reads it back as another date", instead=_REPLACE),
+    }
     modes: ClassVar = {"copy-on-write": "COPY_ON_WRITE", "merge-on-read": "MERGE_ON_READ"}
     verbs: ClassVar = {
         "create": True, "append": True, "overwrite": True, "delete": True, "upsert": True, "upsert (partial)": True, "evolve (add)": True,
@@ -165,7 +171,7 @@ class Hudi(Adapter):
 
     def _write(self, table: HudiTable, rows: DataFrame, operation: str, token: str, **more: str) -> None:
         table.set_zone()
-        rows = placed(rows, table.partition_columns)
+        rows = refusing(rows, self.unstorable(table.schema, table.partition_columns))
         with translated(self.table, f"writing ({operation})"):
             with hadoop_confs(self.spark, LISTS):
                 rows.write.format("hudi").options(**options(table, operation, token, more)).mode("append").save(self.path)

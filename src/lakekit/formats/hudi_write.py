@@ -1,14 +1,11 @@
-"""How lakekit asks Hudi's writer to write: the options, and the checks that the writer itself does not make."""
+"""How lakekit asks Hudi's writer to write: its options."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit.columns import any_of, col
 from lakekit.formats.hudi_table import TOKEN, HudiTable
 
 _RETAINED = 30  # commits whose files stay readable
@@ -72,19 +69,3 @@ def _holds(data_type: T.DataType, wanted: Callable[[T.DataType], bool]) -> bool:
     if isinstance(data_type, T.MapType):
         return _holds(data_type.keyType, wanted) or _holds(data_type.valueType, wanted)
     return wanted(data_type) or (isinstance(data_type, T.ArrayType) and _holds(data_type.elementType, wanted))
-
-
-def placed(rows: DataFrame, partitions: Sequence[str]) -> DataFrame:
-    """The rows, failing at one whose partition value Hudi would read back as another."""
-    return rows.withColumns({c: _placed(c, rows.schema[c].dataType) for c in partitions}) if partitions else rows
-
-
-def _placed(name: str, data_type: T.DataType) -> Column:
-    if isinstance(data_type, T.StringType):
-        bad, what = any_of(col(name) == text for text in ("", "__HIVE_DEFAULT_PARTITION__")), "an empty text, which Hudi reads back as NULL"
-    elif isinstance(data_type, T.DateType):
-        bad, what = col(name) < F.expr("DATE'1582-10-15'"), "a date before 1582-10-15, which Hudi reads back as another"
-    else:
-        return col(name)
-    told = f"lakekit: partition column {name} holds {what}; replace it in the source, or partition by another column"
-    return F.when(bad, F.raise_error(F.lit(told))).otherwise(col(name))
