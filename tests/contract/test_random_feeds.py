@@ -99,13 +99,18 @@ def test_complete_events_with_exact_accounts(new: Callable[..., Subject], mode: 
         assert commit.changed
 
     every = [row for batch in batches for row in batch if row not in BAD]
-    before, version = data_files(subject.spark, subject.table.name), subject.table.versions().count()
+    before, version = _rows_files(subject), subject.table.versions().count()
     replay = subject.upsert(every)
     assert replay.applied == 0 and not replay.changed
-    assert data_files(subject.spark, subject.table.name) == before
+    assert _rows_files(subject) == before
     assert subject.table.versions().count() == version
     subject.check()
     assert counts(replay) == ledger.book(every)
+
+
+def _rows_files(subject: Subject) -> set[str]:
+    """The data files of table and journal; the quarantine may grow, where bad rows come back under other decimals."""
+    return {path for path in data_files(subject.spark, subject.table.name) if "__quarantine" not in path}
 
 
 SPARSE_RULES = Rules(

@@ -319,6 +319,31 @@ def test_append_overwrite_delete_and_rollback(new: Callable[..., Subject]) -> No
         hudi.resolve("19990101")
 
 
+def test_bytes_removed_are_the_sizes_of_the_files_that_left(new: Callable[..., Subject], mor: bool) -> None:
+    table = new("id bigint, name string, region string", ["id"], "region")
+
+    def sizes(region: str) -> dict[str, int]:
+        """The data files of a partition, without those that Hudi will clean."""
+        folder = Path(table.hudi.path.removeprefix("file:")) / f"region={region}"
+        data = [p for p in folder.iterdir() if not p.name.endswith(".crc") and (p.suffix == ".parquet" or ".log." in p.name)]
+        return {p.name: p.stat().st_size for p in data}
+
+    table.change([(i, "x" * i, f"r{i % 2}") for i in range(200)])
+    first, other = sizes("r1"), sizes("r0")
+    second = table.change([(1, "new", "r1")])
+    written = {name: size for name, size in sizes("r1").items() if name not in first}
+    assert sum(written.values()) == second.bytes_added > 0
+    rewritten = {name for name in first if any(name.split("_")[0] == new_.split("_")[0] for new_ in written)}
+    assert second.bytes_removed == (0 if mor else sum(first[name] for name in rewritten))
+    assert (second.files_removed > 0) == (second.bytes_removed > 0) == (not mor)
+
+    standing = {**{n: s for n, s in first.items() if mor or n not in rewritten}, **written, **other}
+    view = table.hudi.view()
+    table.hudi.overwrite(table.frame([(1, "all", "r1")]), None, view, "all")
+    landing = table.hudi.landing(view, "all", wrote=True)
+    assert landing.bytes_removed == sum(standing.values()) and landing.files_removed > 0
+
+
 def test_refusals_name_the_reason_and_a_way_out(spark: SparkSession, tmp_path: Path) -> None:
     columns = T.StructType().add("id", "long").add("at", "timestamp").add("region", "string")
 

@@ -28,6 +28,7 @@ from lakekit.formats.hudi_catalog import forget, register
 from lakekit.formats.hudi_create import make, unpartitionable, with_field, with_type
 from lakekit.formats.hudi_guard import held, lock_confs
 from lakekit.formats.hudi_rows import DELETED, FILE, KEY, OLD, RECORD_KEY, key_text, located
+from lakekit.formats.hudi_sizes import bytes_removed
 from lakekit.formats.hudi_table import COMMENT, META, SERVICES, HudiTable, Instant
 from lakekit.formats.hudi_write import LISTS, LOCATED, UNPADDED, options
 from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue, refusing
@@ -232,15 +233,17 @@ class Hudi(Adapter):
 
     def landing(self, view: View, token: str, *, wrote: bool) -> Landing:
         table = self._load()
-        facts = [table.facts(i) for i in table.since(view.version)]
-        found = [f for f in facts if f is None or f.operation not in SERVICES]
-        ours = [f for f in found if f is not None and f.token == token]
+        facts = [(i, table.facts(i)) for i in table.since(view.version)]
+        found = [(i, f) for i, f in facts if f is None or f.operation not in SERVICES]
+        commits = [(i, f) for i, f in found if f is not None and f.token == token]
+        ours = [f for _, f in commits]
         return Landing(
             alone=len(found) == len(ours) and bool(ours) == wrote,
             version=table.version,
             files_added=sum(f.files_added for f in ours),
             files_removed=sum(f.files_removed for f in ours),
             bytes_added=sum(f.bytes_added for f in ours),
+            bytes_removed=bytes_removed(table, commits),
             rows_added=sum(f.inserted + f.updated for f in ours),
             rows_removed=sum(f.deleted + f.updated for f in ours),
         )
