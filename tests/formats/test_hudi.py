@@ -269,6 +269,23 @@ def test_untouched_rows_keep_their_lists_whenever_hudi_rewrites_their_file(new: 
     assert {r.id for r in table.hudi.read().where("id >= 100").collect()} == {*range(101, 108)}
 
 
+def test_a_table_that_avro_alone_writes_is_partitioned_and_keyed_like_any_other(new: Callable[..., Subject]) -> None:
+    table = new("k string, tags array<string>, price decimal(5,2), region string, day date", ["k"], "region", "day")
+    odd, old = "ü/%:=' &", date(1582, 10, 15)
+    first = ("", ["a", None], Decimal("-1.10"), None, None)
+    rows = [first, ("b", [], None, odd, old), ("c", None, Decimal("999.99"), " ", date(9999, 12, 31))]
+
+    def found() -> dict[str, tuple[Any, ...]]:
+        return {r.k: (r.tags, r.price, r.region, r.day) for r in table.hudi.read().collect()}
+
+    table.change(rows)
+    assert found() == {k: tuple(rest) for k, *rest in rows}
+    table.change([("b", ["moved"], None, None, old), ("n", ["new"], Decimal(0), odd, None)], deletes=[("c",)])
+    table.change([("x", [None], Decimal(1), None, None)])
+    moved, fresh = (["moved"], None, None, old), (["new"], Decimal(0), odd, None)
+    assert found() == {"": first[1:], "b": moved, "n": fresh, "x": ([None], Decimal(1), None, None)}
+
+
 def _plain(value: Any) -> Any:
     """A value without Spark's own classes."""
     if isinstance(value, dict):
@@ -392,6 +409,24 @@ def test_a_table_that_plain_hudi_made_is_changed_in_its_own_way(spark: SparkSess
     assert distinct(table.hudi.read().select("id", "k", "region", "n")) == {(1, "a", "US", 100), (3, "c", "US", 7), (4, "d", "EU", 8)}
     view = table.hudi.view()
     assert table.hudi.landing(View(table.history[0], view.schema), "mine", wrote=True).alone is False
+
+
+def test_lists_that_plain_hudi_loaded_are_kept_once_overwritten_with_themselves(spark: SparkSession, tmp_path: Path) -> None:
+    """What docs/formats.md advises: Hudi's own load of lists beside small decimals loses them at the next upsert."""
+    path, schema = str(tmp_path / "loaded"), "id int, tags array<string>, price decimal(5,2)"
+    options = {
+        "hoodie.table.name": "loaded",
+        "hoodie.datasource.write.recordkey.field": "id",
+        "hoodie.datasource.write.operation": "bulk_insert",
+        "hoodie.metadata.enable": "false",
+    }
+    rows = [(1, ["a", None], Decimal("1.00")), (2, [], Decimal("2.00"))]
+    spark.createDataFrame(rows, schema).coalesce(1).write.format("hudi").options(**options).mode("append").save(path)
+    lakehouse = Table(spark, path, format="hudi")
+    lakehouse.overwrite(lakehouse.df())
+    Subject(spark, path, schema, ["id"]).change([(3, ["c"], None)])
+    found = {r.id: (r.tags, r.price) for r in lakehouse.df().collect()}
+    assert found == {1: (["a", None], Decimal("1.00")), 2: ([], Decimal("2.00")), 3: (["c"], None)}
 
 
 def test_cleaning_keeps_the_versions_it_promises(spark: SparkSession, tmp_path: Path) -> None:
