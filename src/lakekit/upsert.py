@@ -68,7 +68,7 @@ def evaluated(request: Request, view: View) -> Iterator[Batch]:
     check_columns(feed, request.target.table.table, visible(view))
     types = {f.name: f.dataType for f in view.schema.fields}
     sequence = request.memory.sequence
-    canonical = events(feed, types, sequence)
+    canonical = events(feed, types, sequence, request.target.table.unstorable(view.schema, view.partition_columns))
     judging = cdc_partial.judge if request.memory.partial else judge
     partition_keys = [k for k in feed.keys if k in view.partition_columns]
     placed = view.empty and len(partition_keys) == len(view.partition_columns) > 0 and size_of(feed.df) <= PLACED_BYTES
