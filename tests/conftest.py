@@ -13,6 +13,7 @@ from tests.contract.harness import conf
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist takes note of the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests of one table format and mode stay together, in order, and so do those of a file: they share tables and servers."""
     for item in items:
