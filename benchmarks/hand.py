@@ -13,7 +13,8 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from benchmarks.data import COLUMNS, KEYS, SEQUENCE
-from benchmarks.modes import Mode, confs
+from benchmarks.modes import Mode
+from lakekit.confs import confs
 
 
 def load(spark: SparkSession, mode: Mode, name: str, rows: DataFrame) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,19 +75,3 @@ def data_files(folder: Path) -> dict[str, int]:
     """Data and delete files with their sizes."""
     found = (p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".crc") and "_delta_log" not in p.parts)
     return {str(p): p.stat().st_size for p in found if p.suffix in (".parquet", ".bin", ".puffin") or ".log." in p.name}
-
-
-@contextmanager
-def confs(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[None]:
-    """Confs for a while."""
-    before = {key: spark.conf.get(key, None) for key in wanted}
-    for key, value in wanted.items():
-        spark.conf.set(key, value)
-    try:
-        yield
-    finally:
-        for key, old in before.items():
-            if old is None:
-                spark.conf.unset(key)
-            else:
-                spark.conf.set(key, old)

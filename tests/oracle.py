@@ -30,6 +30,7 @@ class Rules:
     op: str = "op"  # 'D' deletes, 'T' truncates, all else upserts
     unchanged: Any = None
     ignore_nulls: frozenset[str] = frozenset()
+    unstorable: Mapping[str, frozenset[Any]] = field(default_factory=dict)  # values that the table cannot hold, by column
 
     @property
     def payload(self) -> tuple[str, ...]:
@@ -80,7 +81,9 @@ def event(row: Row, rules: Rules) -> Event | None:
     key = tuple(plain(row.get(c)) for c in rules.keys)
     if any(part is None for part in key):
         return None
-    return Event(key, seq, op, () if op == DELETE else _authored(row, rules))
+    values = () if op == DELETE else _authored(row, rules)
+    held = [*zip(rules.keys, key, strict=True), *values]
+    return None if any(value in rules.unstorable.get(c, ()) for c, value in held) else Event(key, seq, op, values)
 
 
 def _authored(row: Row, rules: Rules) -> tuple[tuple[str, Any], ...]:

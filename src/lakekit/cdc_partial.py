@@ -43,7 +43,7 @@ from lakekit.columns import all_of, any_of, col, comparable, quoted
 from lakekit.memory import COLUMNS, FLOOR, STORED_SEQ
 
 FLOOR_NOW, FLOOR_WAS, WAS = "_lk_floor", "_lk_floor_was", "_lk_was"
-ROW_SEQ, NULLED = "_lk_row_seq", "_lk_nulled"
+ROW_SEQ, NULLED, BURIED = "_lk_row_seq", "_lk_nulled", "_lk_buried"
 STOOD, TIE = "_lk_stood", "_lk_tie"
 
 
@@ -196,10 +196,11 @@ def _same(shape: Shape, name: str) -> Column:
     return comparable(col(name), kind).eqNullSafe(comparable(col(shape.stored(name)), kind))
 
 
-def settle(shape: Shape, met: DataFrame, *, carry: Sequence[str] = (), marked: bool) -> DataFrame:
+def settle(shape: Shape, met: DataFrame, horizon: Column, *, carry: Sequence[str] = (), marked: bool) -> DataFrame:
     """Fold the events of each key and its row into the row that follows: one row per key, with its action.
 
-    Columns: keys, the table's columns, ``_lakekit``, ``_lk_action``, ``_lk_at``, *carry*, and what ``classify`` needs.
+    Columns: keys, the table's columns, ``_lakekit``, ``_lk_action``, ``_lk_at``, ``_lk_buried`` (the key is gone by a delete that
+    neither a tombstone nor the truncation *horizon* tells), *carry*, and what ``classify`` needs.
     ``_lk_nulled`` counts the columns that no event ever authored, where *marked* says that events may leave some out.
     """
     keys = list(shape.keys)
@@ -219,7 +220,8 @@ def settle(shape: Shape, met: DataFrame, *, carry: Sequence[str] = (), marked: b
     # Above the floor a later value guards its column itself; only a column that nothing authored needs the floor.
     floor = F.when(any_of(col(shape.new(c)).isNull() for c in shape.table), col(FLOOR_NOW))
     remembered = valued.withColumn("_lk_keep", floor)
-    acted = remembered.withColumn(ACTION, _action(shape))
+    news = col(FLOOR_NOW).isNotNull() & _above(col(FLOOR_NOW), col(DEAD)) & _above(col(FLOOR_NOW), horizon)
+    acted = remembered.withColumns({ACTION: _action(shape), BURIED: col(ROW_SEQ).isNull() & news})
     nulled = sum((col(shape.new(c)).isNull().cast("int") for c in shape.feed), F.lit(0)) if marked else F.lit(0)
     names = [(c, f"_lk_n{i}") for i, c in enumerate(shape.table)]
     values = [col(helper).alias(name) for name, helper in names]
@@ -233,6 +235,7 @@ def settle(shape: Shape, met: DataFrame, *, carry: Sequence[str] = (), marked: b
         "_lk_keep",
         ROW_SEQ,
         ACTION,
+        BURIED,
         *carry,
         *(shape.new(c) for c in shape.table),
         *(shape.was(c) for c in shape.table),
@@ -347,11 +350,12 @@ def tally_rows(settled: DataFrame) -> DataFrame:
         F.count_if(action == REMOVE).alias("deleted"),
         F.count_if((action == NOTHING) & col(AT).isNotNull()).alias("unchanged"),
         F.coalesce(F.sum(F.when(action.isin(INSERT, UPDATE), col(NULLED))), F.lit(0)).alias("markers_nulled"),
+        F.count_if(col(BURIED)).alias("tombstones"),
     )
 
 
-def burials(settled: DataFrame, keys: Sequence[str], horizon: Column) -> DataFrame:
+def burials(settled: DataFrame, keys: Sequence[str]) -> DataFrame:
     """The tombstones of keys that are gone by a delete of this batch, as events that ``journal.tombstones`` takes."""
-    news = col(FLOOR_NOW).isNotNull() & _above(col(FLOOR_NOW), col(DEAD)) & _above(col(FLOOR_NOW), horizon)
-    gone = settled.where(col(ROW_SEQ).isNull() & news)
-    return gone.select(*map(col, keys), F.lit(DELETE).alias(OP), col(FLOOR_NOW).alias(SEQ), F.lit(APPLIED).alias(VERDICT), col(DEAD))
+    return settled.where(col(BURIED)).select(
+        *map(col, keys), F.lit(DELETE).alias(OP), col(FLOOR_NOW).alias(SEQ), F.lit(APPLIED).alias(VERDICT), col(DEAD)
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -23,6 +23,9 @@ SEQ = "_lk_seq"
 UPSERT, DELETE, TRUNCATE, IGNORE = "upsert", "delete", "truncate", "ignore"
 RESERVED = (OP, REASON, RAW, ABSENT)
 HIDDEN = "_lakekit"
+_NO_LOSS = "a value that its type in the table cannot hold without loss"
+Refusal = tuple[Callable[[Column], Column], str]
+"""Whether a value is one that the table cannot hold, and why in words."""
 Ties = Literal["fail", "quarantine", "content"]
 
 
@@ -160,8 +163,10 @@ def _check(feed: ChangeFeed) -> None:
             raise FeedError(f"{name} is {feed.df.schema[name].dataType.simpleString()}; a key or sequence column must be a plain value.")
 
 
-def events(feed: ChangeFeed, types: Mapping[str, T.DataType], sequence: T.StructType) -> DataFrame:
-    """The feed as canonical events, cast to the table's types.
+def events(
+    feed: ChangeFeed, types: Mapping[str, T.DataType], sequence: T.StructType, unstorable: Mapping[str, Refusal] | None = None
+) -> DataFrame:
+    """The feed as canonical events, cast to the table's types; *unstorable* says what the table's format cannot hold in a column.
 
     Columns: the table's columns that the feed has (in *types*), then ``_lk_op``, ``_lk_seq`` (struct *sequence*), ``_lk_reason``
     (non-NULL: a bad row), ``_lk_raw`` (only where bad), and ``_lk_absent`` when an event may leave columns unauthored.
@@ -172,7 +177,8 @@ def events(feed: ChangeFeed, types: Mapping[str, T.DataType], sequence: T.Struct
     absent = _absent(feed)
     values = [_value(feed, name, fitted[name][0], types[name], absent).alias(name) for name in feed.columns]
     unfit = {**{n: bad for n, (_, bad) in fitted.items()}, **{c: bad for c, (_, bad) in ordered.items()}}
-    reason = _reason(feed, _operation(feed), unfit, absent)
+    refused = {name: (test(fitted[name][0]), why) for name, (test, why) in (unstorable or {}).items() if name in fitted}
+    reason = _reason(feed, _operation(feed), unfit, refused, absent)
     extra = [F.array_compact(F.array(*_absent_names(feed, absent))).alias(ABSENT)] if feed.partial else []
     raw = F.to_json(F.struct(*(col(c) for c in feed.df.columns if c not in RESERVED)), {"ignoreNullFields": "false", "timeZone": "UTC"})
     if RAW in feed.df.columns:
@@ -237,7 +243,9 @@ def _value(feed: ChangeFeed, name: str, value: Column, data_type: T.DataType, ab
     return value
 
 
-def _reason(feed: ChangeFeed, op: Column, unfit: Mapping[str, Column | None], absent: dict[str, Column]) -> Column:
+def _reason(
+    feed: ChangeFeed, op: Column, unfit: Mapping[str, Column | None], refused: Mapping[str, tuple[Column, str]], absent: dict[str, Column]
+) -> Column:
     """Why a row is bad, or NULL; the text names columns, never values."""
     given = [col(REASON)] if REASON in feed.df.columns else []
     row = op.isin(UPSERT, DELETE)
@@ -248,17 +256,18 @@ def _reason(feed: ChangeFeed, op: Column, unfit: Mapping[str, Column | None], ab
             op != IGNORE,
             F.when(all_of(col(c).isNull() for c in feed.sequence_by), F.lit(f"sequence {', '.join(feed.sequence_by)} is NULL")),
         ),
-        *(_misfit(feed, name, bad, op, absent) for name, bad in unfit.items() if bad is not None),
+        *(_misfit(feed, name, bad, _NO_LOSS, op, absent) for name, bad in unfit.items() if bad is not None),
+        *(_misfit(feed, name, bad, why, op, absent) for name, (bad, why) in refused.items()),
     ]
     return F.coalesce(*given, *found)
 
 
-def _misfit(feed: ChangeFeed, name: str, bad: Column, op: Column, absent: dict[str, Column]) -> Column:
+def _misfit(feed: ChangeFeed, name: str, bad: Column, why: str, op: Column, absent: dict[str, Column]) -> Column:
     """A value that the table cannot hold. Payload only matters on an upsert, keys on a delete too, the sequence always."""
     matters = op != IGNORE if name in feed.sequence_by else op.isin(UPSERT, DELETE) if name in feed.keys else op == UPSERT
     if name in absent:
         matters = matters & ~absent[name]
-    return F.when(matters & bad, F.lit(f"column {name}: a value that its type in the table cannot hold without loss"))
+    return F.when(matters & bad, F.lit(f"column {name}: {why}"))
 
 
 def digits_as_text(feed: ChangeFeed) -> Column | None:

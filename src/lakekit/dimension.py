@@ -86,6 +86,9 @@ class Dimension(ABC):
         """The table's rows now."""
 
     @abstractmethod
+    def _check_alterable(self, operations: Iterable[schema.Operation]) -> None: ...
+
+    @abstractmethod
     def _alter(self, operations: Iterable[schema.Operation]) -> None: ...
 
     def scd2(
@@ -479,6 +482,7 @@ class Dimension(ABC):
         scd_shape.refuse_other(self.name, view.scd, shape)
         operations = [o for o in schema.diff(view.schema, feed.schema) if o.kind in options.evolve]
         check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
+        self._check_alterable(operations)
         if options.dry_run:
             return replace(view, schema=_evolved(view.schema, operations)) if operations else None
         self._alter(operations)

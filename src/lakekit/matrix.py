@@ -45,6 +45,8 @@ def _rows(formats: Sequence[type[Adapter]]) -> Iterator[Row]:
         yield _CREATE.get(mode, mode), [adapter.modes.get(mode) for adapter in formats]
     for transform in _names(adapter.partitioning for adapter in formats):
         yield _transform(transform), [adapter.partitioning.get(transform) for adapter in formats]
+    for value in _names(adapter.partition_values for adapter in formats):
+        yield f"{value.words} in a partition column", [adapter.partition_values.get(value) for adapter in formats]
 
 
 def _names(tables: Iterable[Mapping[Any, Any]]) -> list[Any]:

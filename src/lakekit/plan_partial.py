@@ -48,17 +48,16 @@ def _plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> P
         raise tie_conflict(request, ties)
     if ties:
         met, base = met.where(~col(TIE)), replace(base, quarantined=base.quarantined + ties)
-    settled = stack.enter_context(kept(cdc_partial.settle(shape, met, carry=list(places(request, pinned)), marked=request.feed.partial)))
-    result = _counted(shape, base, met, settled)
     horizon = F.expr(greatest_literal(pinned.known.truncated, batch.truncated) or null_struct(batch.sequence))
-    graves = stack.enter_context(kept(cdc_partial.burials(settled, batch.keys, horizon)))
-    result = replace(result, tombstones=graves.count())
+    settled = cdc_partial.settle(shape, met, horizon, carry=list(places(request, pinned)), marked=request.feed.partial)
+    settled = stack.enter_context(kept(settled))
+    result = _counted(shape, base, met, settled)
     result = replace(with_truncations(result, batch, pinned.known, result.deleted), deleted=result.deleted)
     changed = result.inserted + result.updated + result.deleted
     return Plan(
         outcome=result,
         rows=settled.where(col(ACTION) != NOTHING) if changed else None,
-        tombstones=graves,
+        tombstones=cdc_partial.burials(settled, batch.keys),
         truncation=batch.truncated if result.truncated else None,
         tied=tied if ties else None,
         bounds=batch.bounds if batch.truncated is None else (),
@@ -108,7 +107,8 @@ def _state(request: Request, batch: Batch, pinned: Pinned, shape: Shape, stack: 
         stored = stored.join(keys, list(shape.keys), "left_semi")
     helpers = cdc_partial.state_columns(shape, stored, request.memory.at())
     located = [*map(col, shape.keys), *helpers, *map(col, request.target.table.locators), *where_it_stood(pinned)]
-    return stack.enter_context(kept(stored.select(*located)))
+    rows = stored.select(*located)
+    return rows if batch.truncated is None else stack.enter_context(kept(rows))  # looked at twice
 
 
 def _counted(shape: Shape, base: Outcome, met: DataFrame, settled: DataFrame) -> Outcome:

@@ -231,8 +231,7 @@ class Table(Dimension):
         """
         view = self._adapter.view()
         operations = schema.allowed(schema.diff(view.schema, _schema_of(feed_or_schema)), allow, self.name)
-        for operation in operations:
-            self._adapter.can(self._adapter.alterations, operation.kind, f"{operation.kind} column")
+        self._check_alterable(operations)
         if operations and isinstance(feed_or_schema, ChangeFeed):
             self._adapter.add_columns(missing_fields(view.schema, self._memory(view.schema, feed_or_schema, operations)))
         self._alter(operations)
@@ -299,6 +298,7 @@ class Table(Dimension):
             return None
         view = self._adapter.view()
         operations = [o for o in schema.diff(view.schema, feed.schema) if o.kind in evolve]
+        self._check_alterable(operations)
         memory = self._memory(view.schema, feed, operations)
         hidden = missing_fields(view.schema, memory)
         check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
@@ -315,6 +315,14 @@ class Table(Dimension):
         memory = wanted(stored, feed)
         grows = any(isinstance(o, schema.AddColumn) for o in operations)
         return replace(memory, partial=memory.partial or grows)
+
+    def _check_alterable(self, operations: Iterable[schema.Operation]) -> None:
+        """Refuse what the format lacks before anything is written."""
+        for operation in operations:
+            if isinstance(operation, schema.WidenColumn):
+                self._adapter.check_widening(operation.name, operation.current, operation.data_type)
+            else:
+                self._adapter.can(self._adapter.alterations, operation.kind, f"{operation.kind} column {operation.name}")
 
     def _alter(self, operations: Iterable[schema.Operation]) -> None:
         added = [T.StructField(o.name, o.data_type) for o in operations if isinstance(o, schema.AddColumn)]

@@ -73,7 +73,7 @@ def evaluated(request: Request, view: View) -> Iterator[Batch]:
     check_columns(feed, request.target.table.table, visible(view))
     types = {f.name: f.dataType for f in view.schema.fields}
     sequence = request.memory.sequence
-    canonical = events(feed, types, sequence)
+    canonical = events(feed, types, sequence, request.target.table.unstorable(view.schema, view.partition_columns))
     if request.verb is not None:
         canonical = request.verb.events(canonical)
     judging = cdc_partial.judge if request.memory.partial else judge

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
+import pytest
 from pyspark.sql import DataFrame
 
 import lakekit as lk
-from tests.contract.harness import Subject, check_sum, conf, data_files
+from lakekit.testing import frame
+from tests.contract.harness import Mode, Subject, check_sum, conf, data_files, no_empty_text
 from tests.oracle import Row, Rules
 
 RULES = Rules(("id",), ("seq",), ("id", "seq", "qty", "price", "name"))
@@ -70,6 +73,43 @@ def test_bad_rows_are_kept_with_their_reason(new: Callable[..., Subject]) -> Non
 
 def _quarantine(subject: Subject) -> DataFrame:
     return lk.Table(subject.spark, f"{subject.table.name}__quarantine", format=subject.mode.format).df()
+
+
+PLACED = Rules(("id", "area"), ("seq",), ("id", "area", "seq", "region", "note"))
+PLACED_ROWS: list[Row] = [
+    {"id": 1, "area": "a", "seq": 1, "op": "U", "region": "eu", "note": "stands"},
+    {"id": 1, "area": "a", "seq": 2, "op": "U", "region": "", "note": "s3cret"},
+    {"id": 2, "area": "", "seq": 1, "op": "U", "region": "eu", "note": "s3cret"},
+    {"id": 3, "area": "a", "seq": 1, "op": "U", "region": "__HIVE_DEFAULT_PARTITION__", "note": "s3cret"},
+    {"id": 4, "area": "a", "seq": 1, "op": "U", "region": None, "note": "NULL is a partition of its own"},
+    {"id": 5, "area": "a", "seq": 1, "op": "U", "region": " ", "note": "a blank is a text"},
+    {"id": 5, "area": "a", "seq": 2, "op": "D", "region": "", "note": "a delete places nothing"},
+    {"id": 6, "area": "a", "seq": 1, "op": "U", "region": "=", "note": ""},
+]
+
+
+def test_an_empty_text_in_a_partition_column_is_bad_where_the_format_would_lose_it(new: Callable[..., Subject], mode: Mode) -> None:
+    """Delta and Hudi would read it back as NULL. The rest of the batch applies; a frame that is appended is refused as a whole."""
+    rules = replace(PLACED, unstorable=no_empty_text(mode, "area", "region"))
+    schema = "id int, area string, seq int, op string, region string, note string"
+    subject = new("placed", schema, rules, delete_when="op = 'D'", except_columns=["op"])
+    subject.create(partition_by=["area", "region"])
+    bad = 3 if rules.unstorable else 0
+    commit = subject.upsert(PLACED_ROWS)
+    check_sum(commit)
+    assert commit.quarantined == bad
+    subject.check()
+    if bad:
+        kept = _quarantine(subject).collect()
+        assert sorted(r.reason.partition(" (")[0] for r in kept) == [f"column {c}: an empty text" for c in ("area", "region", "region")]
+        assert all("NULL" in r.reason and "s3cret" in r.raw and "s3cret" not in r.reason for r in kept)
+        version = subject.table.versions().count()
+        arrived = frame(subject.spark, [PLACED_ROWS[1]], schema).drop("op")
+        for write in (subject.table.append, subject.table.overwrite):
+            with pytest.raises(lk.errors.DataRejected, match=r"column region: an empty text .* Nothing was written"):
+                write(arrived)
+        assert subject.table.versions().count() == version
+        subject.check()
 
 
 def test_a_null_delete_condition_means_upsert(new: Callable[..., Subject]) -> None:

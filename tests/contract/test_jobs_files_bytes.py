@@ -18,15 +18,15 @@ from pyspark.sql import DataFrame, SparkSession
 import lakekit as lk
 from tests.contract.harness import DB, Mode, check_sum, data_files, files
 
-JOBS = {"iceberg": 12, "delta": 16, "hudi": 24}
-REPLAY_JOBS = {"iceberg": 8, "delta": 8, "hudi": 20}
+JOBS = {"iceberg": 12, "delta": 16, "hudi": 22}
+REPLAY_JOBS = {"iceberg": 8, "delta": 8, "hudi": 17}
 """Hudi lists partitions and files by Spark jobs of its own, two or three for each look at a table."""
 
 STATISTICS = ("iceberg", "delta")
 """Formats whose metadata tells the lowest and highest key of a data file; Hudi's would need its metadata table."""
 
-METADATA = 200_000
-"""Bytes that an upsert of a small table may read of manifests, logs and footers."""
+METADATA = {"iceberg": 200_000, "delta": 200_000, "hudi": 400_000}
+"""Bytes that an upsert of a small table may read of manifests, logs and footers; Hudi reads its timeline anew for each of its steps."""
 
 COLUMNS = "part int, id bigint, seq bigint, name string, amount decimal(12,2), op string"
 
@@ -171,7 +171,8 @@ def test_other_partitions(lake: Lake, spark: SparkSession) -> None:
             commit, found = lake.upsert(feed)
         assert (commit.updated, commit.inserted, commit.deleted) == ((20, 10, 0) if op == "U" else (0, 0, 30))
         # Keys first, then whole rows: twice the touched partition at most, and metadata.
-        assert found.read < 2 * touched + METADATA < sum(sizes.values()), f"{found.read} bytes read, the touched partition has {touched}"
+        most = 2 * touched + METADATA[lake.mode.format]
+        assert found.read < most < sum(sizes.values()), f"{found.read} bytes read, the touched partition has {touched}"
     assert len(lake.keys()) == 40_000 - 20
 
 

@@ -144,16 +144,9 @@ def _ignored(message: feeds.Message) -> bool:
     return value is None or b'"op": "m"' in value or value == feeds.heartbeat()[1]
 
 
-def _open_on_hudi(request: pytest.FixtureRequest, mode: Mode) -> None:
-    """OPEN, issue 3: when Hudi rewrites a file, a row that no event touched loses its array. Found by this test, cause not yet found."""
-    if mode.format == "hudi":
-        request.applymarker(pytest.mark.xfail(reason="open: an untouched row loses its array when Hudi rewrites the file"))
-
-
 @WHOLE_FILES
-def test_debezium(spark: SparkSession, mode: Mode, logs: dict[str, Log], request: pytest.FixtureRequest) -> None:
+def test_debezium(spark: SparkSession, mode: Mode, logs: dict[str, Log]) -> None:
     """Snapshot and log, out of order: unchanged large values keep what another event wrote, whenever that arrives."""
-    _open_on_hudi(request, mode)
     table = lk.Table(spark, f"contract.things_{mode.slug}", format=mode.format)
     batches = _batches(_messages(logs["things"]), 2, SEED)
     _upserted(table, mode, batches)
@@ -164,9 +157,8 @@ def test_debezium(spark: SparkSession, mode: Mode, logs: dict[str, Log], request
 
 
 @MERGED_ON_READ
-def test_debezium_with_full_replica_identity(spark: SparkSession, mode: Mode, logs: dict[str, Log], request: pytest.FixtureRequest) -> None:
+def test_debezium_with_full_replica_identity(spark: SparkSession, mode: Mode, logs: dict[str, Log]) -> None:
     """Rows move to other keys without touching their large values: the log has them in the row before."""
-    _open_on_hudi(request, mode)
     table = lk.Table(spark, f"contract.things_full_{mode.slug}", format=mode.format)
     _upserted(table, mode, _batches(_messages(logs["things_full"]), 2, SEED))
     _same_rows(table.df(), logs["things_full"].rows)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from itertools import product
 
 from lakekit.testing import random_changes, scramble
-from tests.contract.harness import MODES, Mode, Subject, check_sum, conf, counts, data_files, files, utc
+from tests.contract.harness import MODES, Mode, Subject, check_sum, conf, counts, data_files, files, no_empty_text, utc
 from tests.oracle import Ledger, Row, Rules
 
 FEEDS = 100
@@ -80,9 +81,10 @@ def test_complete_events_with_exact_accounts(new: Callable[..., Subject], mode: 
     batches = [respelled(batch, dice) for batch in scramble(changes, seed=MODES.index(mode), batches=4)]
     batches[1] += BAD
     batches[2].append({"op": "T", "lsn": 2, "pos": 5})
-    subject = new("complete", SCHEMA, RULES, delete_when="op = 'D'", truncate_when="op = 'T'", except_columns=["op"], ties="content")
+    rules = replace(RULES, unstorable=no_empty_text(mode, "region"))
+    subject = new("complete", SCHEMA, rules, delete_when="op = 'D'", truncate_when="op = 'T'", except_columns=["op"], ties="content")
     subject.create(partition_by=["region"])
-    ledger = Ledger(RULES)
+    ledger = Ledger(rules)
 
     for n, batch in enumerate(batches):
         if n == 2:
@@ -97,13 +99,18 @@ def test_complete_events_with_exact_accounts(new: Callable[..., Subject], mode: 
         assert commit.changed
 
     every = [row for batch in batches for row in batch if row not in BAD]
-    before, version = data_files(subject.spark, subject.table.name), subject.table.versions().count()
+    before, version = _rows_files(subject), subject.table.versions().count()
     replay = subject.upsert(every)
     assert replay.applied == 0 and not replay.changed
-    assert data_files(subject.spark, subject.table.name) == before
+    assert _rows_files(subject) == before
     assert subject.table.versions().count() == version
     subject.check()
     assert counts(replay) == ledger.book(every)
+
+
+def _rows_files(subject: Subject) -> set[str]:
+    """The data files of table and journal; the quarantine may grow, where bad rows come back under other decimals."""
+    return {path for path in data_files(subject.spark, subject.table.name) if "__quarantine" not in path}
 
 
 SPARSE_RULES = Rules(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from lakekit.testing import random_changes, scramble
 from tests import oracle, scd_oracle
-from tests.contract.harness import MODES, Mode, conf, confs, data_files, files, same, utc
+from tests.contract.harness import MODES, Mode, conf, confs, data_files, files, no_empty_text, same, utc
 from tests.contract.scd_harness import Past, counts, past
 from tests.contract.test_random_feeds import BAD, FEEDS, KEYS, RULES, SCHEMA, SEQUENCES, VALUES, WIDER, ZONE, respelled
 from tests.oracle import Row, Rules
@@ -49,7 +50,8 @@ def test_complete_events_with_exact_accounts(made: Callable[..., Past], mode: Mo
     batches[1] += BAD
     batches[2] += [{"op": "T", "lsn": 2, "pos": 5}, {"op": "T", "lsn": 2, "pos": 5}]
     batches[3] += [{"op": "T", "lsn": -1, "pos": 9}]
-    dim = Dim(RULES, track=("city", "flag", "ratio"), current="is_current", version="version")
+    rules = replace(RULES, unstorable=no_empty_text(mode, "region"))
+    dim = Dim(rules, track=("city", "flag", "ratio"), current="is_current", version="version")
     subject = made("complete2", SCHEMA, dim, delete_when="op = 'D'", truncate_when="op = 'T'", except_columns=["op"], ties="content")
     subject.create(partition_by=["region"])
     ledger = Ledger(dim)
@@ -64,12 +66,17 @@ def test_complete_events_with_exact_accounts(made: Callable[..., Past], mode: Mo
             subject.check()
         assert counts(commit) == ledger.book(batch), f"batch {n}"
     every = [row for batch in batches for row in batch if row not in BAD]
-    before, version = data_files(subject.spark, subject.table.name), subject.table.versions().count()
+    before, version = rows_files(subject), subject.table.versions().count()
     replay = subject.scd2(every)
     assert counts(replay) == ledger.book(every)
-    assert not replay.changed and data_files(subject.spark, subject.table.name) == before
+    assert not replay.changed and rows_files(subject) == before
     assert subject.table.versions().count() == version
     as_type_1(subject, every)
+
+
+def rows_files(subject: Past) -> set[str]:
+    """The data files of table and journal; the quarantine may grow, where bad rows come back under other decimals."""
+    return {path for path in data_files(subject.spark, subject.table.name) if "__quarantine" not in path}
 
 
 def as_type_1(subject: Past, every: list[Row]) -> None:

@@ -16,6 +16,7 @@ from pyspark.sql import types as T
 from lakekit.batch import leaf_rows
 from lakekit.columns import col
 from lakekit.errors import UnsupportedOperation
+from lakekit.formats.partition_values import PartitionValue, Unstorable, unstorable
 from lakekit.partitioning import Transform
 from lakekit.pruning import Bound
 
@@ -131,6 +132,7 @@ class Adapter(ABC):
     partitioning: ClassVar[Mapping[type[Transform], Callable[..., Any] | Unsupported]]
     alterations: ClassVar[Mapping[str, bool | Unsupported]]
     modes: ClassVar[Mapping[str, str]]
+    partition_values: ClassVar[Mapping[PartitionValue, bool | Unsupported]]
     verbs: ClassVar[Mapping[str, bool | Unsupported]]
     locators: ClassVar[tuple[str, ...]] = ()
     hidden: ClassVar[tuple[str, ...]] = ()
@@ -184,6 +186,10 @@ class Adapter(ABC):
     def widen_column(self, name: str, data_type: T.DataType) -> None:
         """Change a column's type to a wider one."""
 
+    def check_widening(self, name: str, stored: T.DataType, wanted: T.DataType) -> None:
+        """Raise ``UnsupportedOperation`` where the format does not widen columns, or not from this type to that one."""
+        self.can(self.alterations, "widen", f"widen column {name}")
+
     @abstractmethod
     def landing(self, view: View, token: str, *, wrote: bool) -> Landing:
         """What landed on top of *view*: ours, and nothing else?"""
@@ -213,6 +219,11 @@ class Adapter(ABC):
     def storable(self, schema: T.StructType, keys: Sequence[str]) -> T.StructType:
         """The schema as the format stores it."""
         return schema
+
+    def unstorable(self, schema: T.StructType, partition_columns: Sequence[str]) -> Unstorable:
+        """Which values of the partition columns the format would give back as others, by column."""
+        refused = {value: entry.reason for value, entry in self.partition_values.items() if isinstance(entry, Unsupported)}
+        return unstorable({c: schema[c].dataType for c in partition_columns}, refused)
 
     @classmethod
     def can(cls, table: Mapping[Any, Any], what: Any, words: str) -> Any:

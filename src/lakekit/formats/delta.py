@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from py4j.protocol import Py4JError
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -19,6 +19,7 @@ from lakekit.formats import session_catalog as catalog
 from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Scan, Spec, Unsupported, View, unsupported
 from lakekit.formats.delta_scan import Listing, lacking
 from lakekit.formats.failures import translated
+from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue, refusing
 from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, properties_ddl, text
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 
@@ -48,6 +49,10 @@ class Delta(Adapter):
         "widen": unsupported(
             "Delta 3.3 on Spark 3.5 refuses to change a column's type", instead="cast in the source, or rewrite the table"
         ),
+    }
+    partition_values: ClassVar[Mapping[PartitionValue, bool | Unsupported]] = {
+        EMPTY_TEXT: unsupported("Delta reads it back as NULL", instead="replace it in the source, or partition by another column"),
+        JULIAN_DATE: True,
     }
     modes: ClassVar[Mapping[str, str]] = {"copy-on-write": "copy-on-write", "merge-on-read": "deletion vectors"}
     verbs: ClassVar[Mapping[str, bool | Unsupported]] = {
@@ -174,10 +179,14 @@ class Delta(Adapter):
 
     def append(self, rows: DataFrame, view: View, token: str) -> None:
         with translated(self.table, "appending"), self._marked(token, rows.sparkSession):
-            rows.select(*map(col, view.columns)).write.format("delta").mode("append").save(self.path)
+            self._writer(rows, view, "append").save(self.path)
+
+    def _writer(self, rows: DataFrame, view: View, mode: str) -> DataFrameWriter:
+        storable = refusing(rows, self.unstorable(view.schema, view.partition_columns))
+        return storable.select(*map(col, view.columns)).write.format("delta").mode(mode)
 
     def overwrite(self, rows: DataFrame, where: str | None, view: View, token: str) -> None:
-        writer = rows.select(*map(col, view.columns)).write.format("delta").mode("overwrite")
+        writer = self._writer(rows, view, "overwrite")
         if where is not None:
             writer = writer.option("replaceWhere", where)
         with translated(self.table, "overwriting"), self._marked(token, rows.sparkSession):

@@ -28,8 +28,10 @@ from lakekit.formats.hudi_catalog import forget, register
 from lakekit.formats.hudi_create import make, unpartitionable, with_field, with_type
 from lakekit.formats.hudi_guard import held, lock_confs
 from lakekit.formats.hudi_rows import DELETED, FILE, KEY, OLD, RECORD_KEY, key_text, located
+from lakekit.formats.hudi_sizes import bytes_removed
 from lakekit.formats.hudi_table import COMMENT, META, SERVICES, HudiTable, Instant
-from lakekit.formats.hudi_write import LISTS, LOCATED, UNPADDED, options, placed
+from lakekit.formats.hudi_write import LISTS, LOCATED, UNPADDED, options
+from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue, refusing
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 
 _NO_TRANSFORM = unsupported(
@@ -37,7 +39,15 @@ _NO_TRANSFORM = unsupported(
 )
 
 
-_WIDER = {"int to bigint": True, "float to double": True}
+_REPLACE = "replace it in the source, or partition by another column"
+_WIDER = {
+    "int to bigint": True,
+    # It reads the old files by way of text, so 0.1, and copies them as numbers when it rewrites them, so 0.10000000149011612.
+    "float to double": unsupported(
+        "Hudi reads a float as one double until its file is rewritten, and as another afterwards",
+        instead="add a double column, or overwrite a new table with the values cast",
+    ),
+}
 
 
 class Hudi(Adapter):
@@ -54,6 +64,10 @@ class Hudi(Adapter):
         Truncate: _NO_TRANSFORM,
     }
     alterations: ClassVar = {"add": True, "widen": True}
+    partition_values: ClassVar[Mapping[PartitionValue, bool | Unsupported]] = {
+        EMPTY_TEXT: unsupported("Hudi reads it back as NULL", instead=_REPLACE),
+        JULIAN_DATE: unsupported("Hudi reads it back as another date", instead=_REPLACE),
+    }
     modes: ClassVar = {"copy-on-write": "COPY_ON_WRITE", "merge-on-read": "MERGE_ON_READ"}
     verbs: ClassVar = {
         "create": True, "append": True, "overwrite": True, "delete": True, "upsert": True, "upsert (partial)": True, "evolve (add)": True,
@@ -160,7 +174,7 @@ class Hudi(Adapter):
 
     def _write(self, table: HudiTable, rows: DataFrame, operation: str, token: str, **more: str) -> None:
         table.set_zone()
-        rows = placed(rows, table.partition_columns)
+        rows = refusing(rows, self.unstorable(table.schema, table.partition_columns))
         with translated(self.table, f"writing ({operation})"):
             with hadoop_confs(self.spark, LISTS):
                 rows.write.format("hudi").options(**options(table, operation, token, more)).mode("append").save(self.path)
@@ -205,9 +219,12 @@ class Hudi(Adapter):
 
     def widen_column(self, name: str, data_type: T.DataType) -> None:
         table = self._load()
-        kinds = f"{table.schema[name].dataType.simpleString()} to {data_type.simpleString()}"
-        self.can(_WIDER, kinds, f"widen {name} from {kinds}")
+        self.check_widening(name, table.schema[name].dataType, data_type)
         self._reshape(table, with_type(table.schema, name, data_type))
+
+    def check_widening(self, name: str, stored: T.DataType, wanted: T.DataType) -> None:
+        kinds = f"{stored.simpleString()} to {wanted.simpleString()}"
+        self.can(_WIDER, kinds, f"widen {name} from {kinds}")
 
     def _reshape(self, table: HudiTable, schema: T.StructType) -> None:
         """A commit without rows carries the new schema; files of the old one are read through it."""
@@ -218,15 +235,17 @@ class Hudi(Adapter):
 
     def landing(self, view: View, token: str, *, wrote: bool) -> Landing:
         table = self._load()
-        facts = [table.facts(i) for i in table.since(view.version)]
-        found = [f for f in facts if f is None or f.operation not in SERVICES]
-        ours = [f for f in found if f is not None and f.token == token]
+        facts = [(i, table.facts(i)) for i in table.since(view.version)]
+        found = [(i, f) for i, f in facts if f is None or f.operation not in SERVICES]
+        commits = [(i, f) for i, f in found if f is not None and f.token == token]
+        ours = [f for _, f in commits]
         return Landing(
             alone=len(found) == len(ours) and bool(ours) == wrote,
             version=table.version,
             files_added=sum(f.files_added for f in ours),
             files_removed=sum(f.files_removed for f in ours),
             bytes_added=sum(f.bytes_added for f in ours),
+            bytes_removed=bytes_removed(table, commits),
             rows_added=sum(f.inserted + f.updated for f in ours),
             rows_removed=sum(f.deleted + f.updated for f in ours),
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -54,6 +54,10 @@ class Facts:
     inserted: int
     updated: int
     deleted: int
+    rewritten: tuple[tuple[str, str], ...] = ()
+    """Base files of which this commit made the next ones: partition and name."""
+    replaced: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By partition: the file groups that this commit took out of the table."""
 
 
 class HudiTable:
@@ -149,8 +153,31 @@ class HudiTable:
         timeline = self.client.getActiveTimeline()
         if not timeline.containsInstant(instant.version):
             return None
+        return read_facts(self._metadata(instant, timeline))
+
+    def _metadata(self, instant: Instant, timeline: Any) -> Mapping[str, Any]:
         metadata = self._jvm.org.apache.hudi.common.table.timeline.TimelineUtils.getCommitMetadata(instant.java, timeline)
-        return read_facts(json.loads(metadata.toJsonString()))
+        found: Mapping[str, Any] = json.loads(metadata.toJsonString())
+        return found
+
+    def sizes(self, version: str) -> Mapping[str, int]:
+        """The files that an instant of the active timeline wrote, by name, in bytes; nothing where it is archived."""
+        instant = next((i for i in self.instants if i.version == version), None)
+        stats = _stats(self._metadata(instant, self.client.getActiveTimeline())) if instant is not None else []
+        return {s["path"].rsplit("/", 1)[-1]: int(s.get("fileSizeInBytes") or 0) for s in stats}
+
+    def size_of(self, partition: str, name: str) -> int:
+        """A file's size as the file system has it; 0 where the file has been cleaned."""
+        path = self._jvm.org.apache.hudi.storage.StoragePath("/".join(p for p in (self.path, partition, name) if p))
+        storage = self.client.getStorage()
+        return int(storage.getPathInfo(path).getLength()) if storage.exists(path) else 0
+
+    def files_before(self, instant: Instant) -> Any:
+        """Hudi's view of the files as they were before an instant, from listings by this process."""
+        common = self._jvm.org.apache.hudi.common
+        context = common.engine.HoodieLocalEngineContext(self.client.getStorageConf())
+        done = self.client.getActiveTimeline().getCommitsTimeline().filterCompletedInstants().findInstantsBefore(instant.version)
+        return common.table.view.HoodieTableFileSystemView.fileListingBasedFileSystemView(context, self.client, done)
 
     @cached_property
     def zone(self) -> ZoneInfo:
@@ -174,11 +201,11 @@ def read_facts(metadata: Mapping[str, Any]) -> Facts:
 
     >>> stat = {"path": "p=1/f-0_0-1-0_20240601.parquet", "numInserts": 2, "numUpdateWrites": 0, "numDeletes": 0, "fileSizeInBytes": 9}
     >>> read_facts({"partitionToWriteStats": {"": [stat]}, "operationType": "BULK_INSERT", "extraMetadata": {}})
-    Facts(token=None, operation='bulk_insert', files_added=1, files_removed=0, bytes_added=9, inserted=2, updated=0, deleted=0)
+    Facts(token=None, operation='bulk_insert', files_added=1, files_removed=0, bytes_added=9, inserted=2, ...)
     """
-    stats = [s for found in (metadata.get("partitionToWriteStats") or {}).values() for s in found]
-    replaced = sum(len(ids) for ids in (metadata.get("partitionToReplaceFileIds") or {}).values())
-    rewritten = sum(bool(s.get("prevBaseFile")) and ".log." not in s["path"] for s in stats)
+    stats = _stats(metadata)
+    replaced = {p: frozenset(ids) for p, ids in (metadata.get("partitionToReplaceFileIds") or {}).items()}
+    rewritten = [(s.get("partitionPath") or "", s["prevBaseFile"]) for s in stats if s.get("prevBaseFile") and ".log." not in s["path"]]
 
     def total(name: str) -> int:
         return sum(int(s.get(name) or 0) for s in stats)
@@ -187,12 +214,19 @@ def read_facts(metadata: Mapping[str, Any]) -> Facts:
         token=(metadata.get("extraMetadata") or {}).get(TOKEN),
         operation=str(metadata.get("operationType") or "unknown").lower(),
         files_added=len(stats),
-        files_removed=replaced + rewritten,
+        files_removed=sum(map(len, replaced.values())) + len(rewritten),
         bytes_added=total("fileSizeInBytes"),
         inserted=total("numInserts"),
         updated=total("numUpdateWrites"),
         deleted=total("numDeletes"),
+        rewritten=tuple(rewritten),
+        replaced=replaced,
     )
+
+
+def _stats(metadata: Mapping[str, Any]) -> list[Any]:
+    """What a commit says of each file that it wrote."""
+    return [s for found in (metadata.get("partitionToWriteStats") or {}).values() for s in found]
 
 
 def storage_conf(spark: SparkSession) -> Any:

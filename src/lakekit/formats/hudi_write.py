@@ -1,17 +1,15 @@
-"""How lakekit asks Hudi's writer to write: the options, and the checks that the writer itself does not make."""
+"""How lakekit asks Hudi's writer to write: its options."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit.columns import any_of, col
 from lakekit.formats.hudi_table import TOKEN, HudiTable
 
 _RETAINED = 30  # commits whose files stay readable
+_SMALL = 18  # digits of a decimal that Spark writes as an integer
 _DEFAULTS = {
     # Rows come decided, one per key: Hudi has nothing to combine and nothing to order.
     "hoodie.combine.before.upsert": "false",
@@ -46,20 +44,28 @@ def options(table: HudiTable, operation: str, token: str, more: Mapping[str, str
     fixed = {"hoodie.table.name": table.name, "hoodie.datasource.write.operation": operation, TOKEN: token}
     # Lakekit holds the lock already (``hudi_guard``); the writer would wait for itself.
     own = {key: value for key, value in table.options.items() if not key.startswith("hoodie.write.lock.")}
-    return {**_DEFAULTS, **lean, **own, **fixed, **more}
+    return {**_DEFAULTS, **lean, **own, **fixed, **_lists(table.schema), **more}
 
 
-def placed(rows: DataFrame, partitions: Sequence[str]) -> DataFrame:
-    """The rows, failing at one whose partition value Hudi would read back as another."""
-    return rows.withColumns({c: _placed(c, rows.schema[c].dataType) for c in partitions}) if partitions else rows
+def _lists(schema: T.StructType) -> dict[str, str]:
+    """What keeps lists readable for Hudi's next rewrite of the file.
+
+    Hudi's loads and compactions write by Spark, its upserts read by Avro. For the sake of decimals of up to 18 digits, which Avro does
+    not read as Spark writes them today, Hudi turns Spark's *legacy* format on; in that a list is ``bag { array }``, in which Avro finds
+    no list: every row that an upsert only copies loses its lists, in silence (Hudi 1.0.2, also without lakekit). So a table with both
+    is written by Avro alone, as Hudi's own clustering does then, and one with lists and no such decimal never gets the legacy format.
+    """
+    if not _holds(schema, lambda t: isinstance(t, T.ArrayType)):
+        return {}
+    if _holds(schema, lambda t: isinstance(t, T.DecimalType) and t.precision <= _SMALL):
+        return {"hoodie.datasource.write.row.writer.enable": "false", "hoodie.file.group.reader.enabled": "false"}
+    return {"hoodie.parquet.writelegacyformat.enabled": "false"}
 
 
-def _placed(name: str, data_type: T.DataType) -> Column:
-    if isinstance(data_type, T.StringType):
-        bad, what = any_of(col(name) == text for text in ("", "__HIVE_DEFAULT_PARTITION__")), "an empty text, which Hudi reads back as NULL"
-    elif isinstance(data_type, T.DateType):
-        bad, what = col(name) < F.expr("DATE'1582-10-15'"), "a date before 1582-10-15, which Hudi reads back as another"
-    else:
-        return col(name)
-    told = f"lakekit: partition column {name} holds {what}; replace it in the source, or partition by another column"
-    return F.when(bad, F.raise_error(F.lit(told))).otherwise(col(name))
+def _holds(data_type: T.DataType, wanted: Callable[[T.DataType], bool]) -> bool:
+    """Whether a type or one within it is wanted."""
+    if isinstance(data_type, T.StructType):
+        return any(_holds(f.dataType, wanted) for f in data_type.fields)
+    if isinstance(data_type, T.MapType):
+        return _holds(data_type.keyType, wanted) or _holds(data_type.valueType, wanted)
+    return wanted(data_type) or (isinstance(data_type, T.ArrayType) and _holds(data_type.elementType, wanted))

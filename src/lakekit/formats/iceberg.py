@@ -18,6 +18,7 @@ from lakekit.confs import confs
 from lakekit.errors import ConfigError, TableNotFound
 from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
 from lakekit.formats.failures import translated
+from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue
 from lakekit.formats.session_catalog import is_path
 from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, properties_ddl, replace_where, text
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
@@ -54,6 +55,7 @@ class Iceberg(Adapter):
         Truncate: _by_number,
     }
     alterations: ClassVar[Mapping[str, bool | Unsupported]] = {"add": True, "widen": True}
+    partition_values: ClassVar[Mapping[PartitionValue, bool | Unsupported]] = {EMPTY_TEXT: True, JULIAN_DATE: True}
     modes: ClassVar[Mapping[str, str]] = {"copy-on-write": "copy-on-write", "merge-on-read": "merge-on-read"}
     verbs: ClassVar[Mapping[str, bool | Unsupported]] = {
         "create": True, "append": True, "overwrite": True, "delete": True, "upsert": True, "upsert (partial)": True, "evolve (add)": True,
