@@ -232,7 +232,7 @@ class Table(Dimension):
         view = self._adapter.view()
         operations = schema.allowed(schema.diff(view.schema, _schema_of(feed_or_schema)), allow, self.name)
         self._check_alterable(operations)
-        if operations and isinstance(feed_or_schema, ChangeFeed):
+        if operations and isinstance(feed_or_schema, ChangeFeed) and view.scd is None:  # versions remember in their journal
             self._adapter.add_columns(missing_fields(view.schema, self._memory(view.schema, feed_or_schema, operations)))
         self._alter(operations)
         return operations

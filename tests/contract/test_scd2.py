@@ -184,3 +184,20 @@ def test_closed_history_is_left_alone(made: Callable[..., Past], spark: SparkSes
     if mode.format != "hudi":
         assert closed <= data_files(spark, subject.table.name)
     subject.check()
+
+
+def test_new_columns_and_partial_events(made: Callable[..., Past]) -> None:
+    """A column that came later: rows from before never said anything of it, so a late event fills it in until one that does."""
+    rules = Rules(("id",), ("lsn",), ("id", "lsn", "name", "note", "tier"))
+    subject = made("evolved", SCHEMA, Dim(rules, track=("name", "tier")), **DESCRIBED)
+    subject.schema = SCHEMA
+    subject.table.create(subject.feed([]), scd=2, track=["name"], merge_on_read=subject.mode.merge_on_read)
+    with pytest.raises(lk.errors.ConfigError, match="track"):
+        subject.table.scd2(subject.feed([], SCHEMA + ", tier string"), **subject.options, evolve=["add"])
+    dim = Dim(rules, track=("name",))
+    subject.dim, subject.options = dim, {**subject.options, "track": ("name",)}
+    subject.scd2([{k: v for k, v in up("a", n, f"A{n}").items() if k != "tier"} for n in (1, 5, 9)])
+    subject.scd2([{**up("a", 12, "A12"), "tier": "gold"}, {**up("a", 3, "A3"), "tier": "old"}], SCHEMA + ", tier string", evolve=["add"])
+    subject.check()
+    subject.scd2([up("a", 20, "A20")], SCHEMA)
+    subject.check()
