@@ -16,7 +16,7 @@ from lakekit import journal
 from lakekit.batch import Batch
 from lakekit.cdc import OLDER, WINNER
 from lakekit.changes import ABSENT, DELETE, OP, SEQ, UPSERT
-from lakekit.columns import col, quoted
+from lakekit.columns import all_of, col, quoted
 from lakekit.scd import ANCHOR, BATCH, CLOSING, EVENT, OLD, ROW, SHOWN, SOURCE, TOMB, History, boxes
 
 _SAYS = "_lk_says"
@@ -135,7 +135,9 @@ def was_type(history: History, places: Mapping[str, T.DataType], columns: Sequen
 
 def journal_rows(history: History, settled: DataFrame, hidden: Column, buried: Column) -> DataFrame:
     """What the journal must learn of a settled frame: events with what they author, and tombstones."""
-    copied = (col("_lk_news") == 0) & ~col("_lk_authored")
+    # What a row left out it may come to show by inheritance: then only the journal knows that its event did not say it.
+    complete = all_of(col(f"_lk_m{i}").isNotNull() for i in range(len(history.units)))
+    copied = (col("_lk_news") == 0) & ~col("_lk_authored") & complete
     kind = F.when(buried, journal.TOMBSTONE).when(copied, journal.SHOWN).otherwise(journal.EVENT)
     units = list(enumerate(history.units))
     each = [F.when(col(f"_lk_m{i}").isNotNull(), F.lit(c)) for i, unit in units for c in unit]

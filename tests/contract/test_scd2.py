@@ -201,3 +201,5 @@ def test_new_columns_and_partial_events(made: Callable[..., Past]) -> None:
     subject.check()
     subject.scd2([up("a", 20, "A20")], SCHEMA)
     subject.check()
+    subject.scd2([{**up("a", 4, "A4"), "tier": "silver"}], SCHEMA + ", tier string")
+    subject.check()
