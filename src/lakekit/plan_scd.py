@@ -340,7 +340,9 @@ def _memories(attempt: Attempt, settled: DataFrame, counts: Mapping[str, int], s
     union = frames[0]
     for frame in frames[1:]:
         union = union.unionByName(frame, allowMissingColumns=True)
-    return union
+    stamped = {journal.BATCH, journal.RUN, journal.BASE, journal.RECORDED}
+    unsaid = [f for f in schema.fields if f.name not in stamped and f.name not in union.columns]
+    return union.withColumns({f.name: F.lit(None).cast(f.dataType) for f in unsaid}) if unsaid else union
 
 
 def _retired(history: History, settled: DataFrame) -> DataFrame:
