@@ -38,7 +38,8 @@ from lakekit.literals import null_struct
 from lakekit.plan import Known, Outcome, inside
 
 RULING = "_lk_ruling"
-SAME, GREATER, LESSER = "same", "greater", "lesser"
+SAME, GREATER, LESSER, BEATEN = "same", "greater", "lesser", "beaten"
+SETTLED = "_lk_settled"
 
 
 @dataclass(frozen=True)
@@ -118,14 +119,15 @@ def may_show_older(decided: DataFrame) -> DataFrame:
 
 
 def _between() -> Column:
-    # A delete at the row's own sequence beats its repetition; only an upsert there leaves it what the table shows.
-    below = (col(AT) < col(SEQ)) | (col(VERDICT) == EQUAL)
-    return F.coalesce((col(OLDEST) <= col(AT)) & (col(AT) <= col(NEXT)) & below, F.lit(False))
+    buried = F.coalesce(col(AT) <= col(DEAD), F.lit(False))  # by a run that was killed before it removed the row
+    return F.coalesce((col(OLDEST) <= col(AT)) & (col(AT) <= col(NEXT)) & (col(AT) <= col(SEQ)), F.lit(False)) & ~buried
 
 
 def older_equal(batch: Batch, decided: DataFrame, *, small: bool = True) -> DataFrame:
     """The older events of the batch that have the very sequence of their row."""
-    alive = may_show_older(decided).select(*map(col, batch.keys), AT)
+    # A delete at the row's own sequence wins there, so that another payload beside it is no tie.
+    settled = ((col(OP) == DELETE) & (col(SEQ) == col(AT))).alias(SETTLED)
+    alive = may_show_older(decided).select(*map(col, batch.keys), AT, settled)
     older = batch.of(OLDER).where(col(OP) == UPSERT).join(alive.hint(_hint(small)), list(batch.keys))
     return older.where(col(SEQ) == col(AT))
 
@@ -137,14 +139,17 @@ def _hint(small: bool) -> str:
 def rule(equal: DataFrame, keys: Sequence[str], authored: Sequence[str], payload: DataFrame, *, small: bool = True) -> DataFrame:
     """Compare events that have the sequence of their living row with that row's payload, in the columns that they author.
 
-    Returns the events with ``_lk_ruling``: same (a duplicate), greater or lesser (a tie, by content).
+    Returns the events with ``_lk_ruling``: same (a duplicate), greater or lesser (a tie, by content), beaten (stale: a delete of the
+    same sequence stands beside it).
     """
     authored = sorted(authored)
     types = {f.name: f.dataType for f in payload.schema.fields}
     theirs = payload.select(*map(col, keys), *(col(c).alias(f"_lk_row_{c}") for c in authored))
     ours = F.struct(*(comparable(col(c), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
     row = F.struct(*(comparable(col(f"_lk_row_{c}"), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
-    ruling = F.when(ours.eqNullSafe(row), SAME).when(ours > row, GREATER).otherwise(LESSER) if authored else F.lit(SAME)
+    beaten = col(SETTLED) if SETTLED in equal.columns else F.lit(False)
+    ruling = F.when(ours.eqNullSafe(row), SAME).when(beaten, BEATEN).when(ours > row, GREATER).otherwise(LESSER)
+    ruling = ruling if authored else F.lit(SAME)
     return theirs.join(equal.hint(_hint(small)), list(keys)).withColumn(RULING, ruling)
 
 

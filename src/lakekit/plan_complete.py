@@ -88,7 +88,7 @@ def _compare(
     if disagree and ties == "content":
         decided = stack.enter_context(kept(cdc_plan.ruled(decided, rulings, batch.keys)))
         found = first_row(cdc_plan.tally(decided))
-    tied = rulings.where(col(cdc_plan.RULING) != cdc_plan.SAME) if disagree and ties == "quarantine" else None
+    tied = rulings.where(col(cdc_plan.RULING).isin(cdc_plan.GREATER, cdc_plan.LESSER)) if disagree and ties == "quarantine" else None
     return decided, cdc_plan.outcome(batch, found, ruled, ties), tied
 
 
