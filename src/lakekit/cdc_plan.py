@@ -37,7 +37,7 @@ from lakekit.columns import col, comparable
 from lakekit.literals import null_struct
 from lakekit.plan import Known, Outcome, inside
 
-RULING = "_lk_ruling"
+RULING, SETTLED = "_lk_ruling", "_lk_settled"
 SAME, GREATER, LESSER = "same", "greater", "lesser"
 
 
@@ -118,14 +118,18 @@ def may_show_older(decided: DataFrame) -> DataFrame:
 
 
 def _between() -> Column:
-    # A delete at the row's own sequence beats its repetition; only an upsert there leaves it what the table shows.
-    below = (col(AT) < col(SEQ)) | (col(VERDICT) == EQUAL)
+    below = (col(AT) < col(SEQ)) | (col(VERDICT) == EQUAL) | _settled()
     return F.coalesce((col(OLDEST) <= col(AT)) & (col(AT) <= col(NEXT)) & below, F.lit(False))
+
+
+def _settled() -> Column:
+    """Whether a delete has the row's own sequence: it beats every upsert there, so none is a tie; the row was shown all the same."""
+    return (col(OP) == DELETE) & (col(AT) == col(SEQ))
 
 
 def older_equal(batch: Batch, decided: DataFrame, *, small: bool = True) -> DataFrame:
     """The older events of the batch that have the very sequence of their row."""
-    alive = may_show_older(decided).select(*map(col, batch.keys), AT)
+    alive = may_show_older(decided).select(*map(col, batch.keys), AT, _settled().alias(SETTLED))
     older = batch.of(OLDER).where(col(OP) == UPSERT).join(alive.hint(_hint(small)), list(batch.keys))
     return older.where(col(SEQ) == col(AT))
 
@@ -145,7 +149,8 @@ def rule(equal: DataFrame, keys: Sequence[str], authored: Sequence[str], payload
     ours = F.struct(*(comparable(col(c), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
     row = F.struct(*(comparable(col(f"_lk_row_{c}"), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
     ruling = F.when(ours.eqNullSafe(row), SAME).when(ours > row, GREATER).otherwise(LESSER) if authored else F.lit(SAME)
-    return theirs.join(equal.hint(_hint(small)), list(keys)).withColumn(RULING, ruling)
+    rulings = theirs.join(equal.hint(_hint(small)), list(keys)).withColumn(RULING, ruling)
+    return rulings.where(~F.coalesce(col(SETTLED), F.lit(False)) | (col(RULING) == SAME)) if SETTLED in rulings.columns else rulings
 
 
 def unmet(batch: Batch) -> dict[str, int]:
