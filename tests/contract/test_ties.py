@@ -101,7 +101,7 @@ def test_sparse_ties_merge(new: Callable[..., Subject]) -> None:
 
 @pytest.mark.parametrize("ties", ["fail", "quarantine", "content"])
 def test_a_row_repeated_beside_a_delete_of_its_own_sequence(new: Callable[..., Subject], ties: str) -> None:
-    """The repetition is a duplicate, since the table shows it until this batch; another upsert there is stale and no tie: the delete won."""
+    """The repetition is a duplicate: the table shows it until this batch. Another upsert there is stale and no tie: the delete won."""
     subject = new(f"beside_{ties}", SCHEMA, RULES, delete_when="op = 'D'", except_columns=["op"], ties=ties)
     subject.create()
     ledger = Ledger(RULES)
