@@ -85,12 +85,15 @@ def nothing(sequence: T.StructType, places: Mapping[str, T.DataType]) -> dict[st
     return {AT: F.expr(null_struct(sequence)), DEAD: F.expr(null_struct(sequence)), **nowhere}
 
 
-def together(rows: DataFrame | None, dead: DataFrame | None, keys: Sequence[str], unknown: Mapping[str, Column]) -> DataFrame | None:
-    """Rows and tombstones as one row a key."""
+def together(
+    rows: DataFrame | None, dead: DataFrame | None, keys: Sequence[str], unknown: Mapping[str, Column], partitions: int | None = None
+) -> DataFrame | None:
+    """Rows and tombstones as one row a key, gathered in a number of partitions (default: Spark's)."""
     if dead is None:
         return None if rows is None else rows.withColumn(DEAD, unknown[DEAD])
     lost = dead.withColumns({name: null for name, null in unknown.items() if name != DEAD})
     both = lost if rows is None else rows.withColumn(DEAD, unknown[DEAD]).unionByName(lost)
+    both = both if partitions is None else both.repartition(partitions, *map(col, keys))
     firsts = (F.first(name, ignorenulls=True).alias(name) for name in unknown if name != DEAD)
     return both.groupBy(*map(col, keys)).agg(F.max(DEAD).alias(DEAD), *firsts)
 
