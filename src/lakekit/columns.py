@@ -104,6 +104,22 @@ def utc_timestamp(name: str) -> Column:
     return F.when(F.expr(text).rlike(_CLOCK) & F.expr(text).rlike(_ZONE), zoned).otherwise(plain)
 
 
+def instant(name: str, data_type: T.DataType) -> Column:
+    """A column of time as an instant: a date is the midnight, a clock without a zone the instant, of UTC; text as ``utc_timestamp``.
+
+    Raises ``SchemaConflict`` for a type that holds no time. The session's time zone plays no part.
+    """
+    if isinstance(data_type, T.TimestampType):
+        return col(name)
+    if isinstance(data_type, T.StringType):
+        return utc_timestamp(name)
+    if isinstance(data_type, T.DateType):
+        return F.timestamp_micros(F.unix_date(col(name)).cast("bigint") * F.lit(_MICROS_PER_DAY))
+    if isinstance(data_type, T.TimestampNTZType):
+        return F.expr(f"try_cast(concat(CAST({quoted(name)} AS string), 'Z') AS timestamp)")
+    raise SchemaConflict(f"{name} is {data_type.simpleString()}, which is no date or time. Cast it, or name another column.")
+
+
 def fit(name: str, source: T.DataType, target: T.DataType) -> tuple[Column, Column | None]:
     """Cast a column to the table's type where that loses nothing.
 
@@ -121,6 +137,44 @@ def fit(name: str, source: T.DataType, target: T.DataType) -> tuple[Column, Colu
     return pair
 
 
+def same_value(one: str, one_type: T.DataType, other: str, other_type: T.DataType) -> Column:
+    """Whether two columns hold the same value, whatever types they have it in; never NULL.
+
+    NULL = NULL, NaN = NaN, -0.0 = 0.0; arrays in order, maps as sets. Text stands for the value that it spells when the other column is
+    no text (``'33002.00'`` = 33002.0); a value that the other type cannot hold equals none of it.
+    Raises ``SchemaConflict`` when values of the one type never stand for values of the other.
+    """
+    if isinstance(one_type, T.IntegralType) and isinstance(other_type, T.StringType):
+        one, one_type, other, other_type = other, other_type, one, one_type
+    if isinstance(one_type, T.StringType) and isinstance(other_type, T.IntegralType):
+        value, bad = fit(one, one_type, _DIGITS)  # text may spell a whole number with a fraction of zeros
+        return _equal(value, bad, col(other).cast(_DIGITS), _DIGITS)
+    directions = [(one, one_type, other, other_type), (other, other_type, one, one_type)]
+    if isinstance(other_type, T.StringType):
+        directions.reverse()
+    try:
+        return _equal_in(*directions[0])
+    except SchemaConflict as conflict:
+        try:
+            return _equal_in(*directions[1])
+        except SchemaConflict:
+            raise conflict from None
+
+
+_DIGITS = T.DecimalType(38, 18)
+"""Holds every whole number of 64 bits, and the fractions that text may give it."""
+
+
+def _equal_in(name: str, source: T.DataType, other: str, target: T.DataType) -> Column:
+    value, bad = fit(name, source, target)
+    return _equal(value, bad, col(other), target)
+
+
+def _equal(value: Column, bad: Column | None, other: Column, data_type: T.DataType) -> Column:
+    equal = comparable(value, data_type).eqNullSafe(comparable(other, data_type))
+    return equal if bad is None else ~F.coalesce(bad, F.lit(False)) & equal
+
+
 def _fit_pair(name: str, source: T.DataType, target: T.DataType) -> tuple[Column, Column | None] | None:
     if isinstance(source, T.NullType):
         return col(name).cast(target), None
@@ -131,7 +185,7 @@ def _fit_pair(name: str, source: T.DataType, target: T.DataType) -> tuple[Column
     if isinstance(target, T.StringType) and isinstance(source, (T.NumericType, T.BooleanType, T.DateType)):
         return col(name).cast(target), None
     if isinstance(source, T.DateType) and isinstance(target, T.TimestampType):
-        return F.timestamp_micros(F.unix_date(col(name)).cast("bigint") * F.lit(_MICROS_PER_DAY)), None
+        return instant(name, source), None
     if isinstance(source, T.TimestampType) and isinstance(target, T.DateType):
         return _midnight(name)
     if _widens(source, target):

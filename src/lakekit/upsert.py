@@ -19,12 +19,13 @@ from pyspark.sql import functions as F
 
 from lakekit import cdc_partial, journal, plan_complete, plan_partial, quarantine
 from lakekit.batch import Batch, evaluate, first_row, kept, leaf_rows
-from lakekit.cdc import BAD, TIED, judge
+from lakekit.cdc import BAD, REPEATED, TIED, judge
 from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_text, events
 from lakekit.columns import col
 from lakekit.commit import Commit
 from lakekit.errors import CommitConflict, FeedError
 from lakekit.formats.base import Adapter, ChangeSet, Landing, Spec, View
+from lakekit.guard import observed
 from lakekit.literals import encoded_struct, literal_struct
 from lakekit.memory import STORED_SEQ
 from lakekit.plan import Known, Outcome, Plan
@@ -68,9 +69,13 @@ def evaluated(request: Request, view: View) -> Iterator[Batch]:
     sequence = request.memory.sequence
     canonical = events(feed, types, sequence)
     judging = cdc_partial.judge if request.memory.partial else judge
-    with kept(judging(canonical, feed.keys, feed.payload, feed.ties)) as judged:
+    planned_once = judging(canonical, feed.keys, feed.payload, feed.ties)
+    with kept(planned_once) as judged:
         partition_keys = [k for k in feed.keys if k in view.partition_columns]
-        yield evaluate(judged, feed.keys, partition_keys, sequence, digits_as_text(feed))
+        batch = evaluate(judged, feed.keys, partition_keys, sequence, digits_as_text(feed))
+        if feed.guard is not None:
+            feed.guard.check(observed(planned_once), batch.counts[REPEATED] + batch.counts[TIED])
+        yield batch
 
 
 def refuse(request: Request, batch: Batch) -> None:
