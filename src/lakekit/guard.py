@@ -5,10 +5,16 @@ A reader puts the counts into its frame with ``DataFrame.observe``: they ride al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
+
+from lakekit.confs import confs
+
+_EXCLUDED = "spark.sql.adaptive.optimizer.excludedRules"
+_FORGETS = "org.apache.spark.sql.execution.adaptive.AQEPropagateEmptyRelation"
 
 
 @dataclass(frozen=True)
@@ -21,11 +27,21 @@ class Guard:
     check: Callable[[Mapping[str, int], int], None]
 
 
-def observed(evaluated: DataFrame) -> dict[str, int]:
-    """All counts that were observed below a frame, by name, once it has been evaluated.
+@contextmanager
+def counting(spark: SparkSession) -> Iterator[None]:
+    """While plans are made and run in this block, what they observe is not lost.
 
-    Read from the plan that ran, because an ``Observation`` hears of actions only, and a checkpoint's plan is run by a later one. Where
-    Spark finds an input empty it drops the plan above it with its counts: a missing name is zero.
+    Adaptive execution replaces a plan whose last exchange turns out empty by nothing, and the counts below are nowhere then.
+    """
+    before = spark.conf.get(_EXCLUDED, None)
+    with confs(spark, {_EXCLUDED: f"{before},{_FORGETS}" if before else _FORGETS}):
+        yield
+
+
+def observed(evaluated: DataFrame) -> dict[str, int]:
+    """All counts that were observed below a frame, by name, once it has been evaluated under ``counting``.
+
+    Read from the plan that ran: an ``Observation`` hears of actions only, and a checkpoint's plan is run by a later one.
     """
     found: dict[str, int] = {}
     rows = evaluated._jdf.queryExecution().observedMetrics().values().iterator()

@@ -11,7 +11,7 @@ import random
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 
 from pyspark.sql import Column, DataFrame
@@ -25,7 +25,7 @@ from lakekit.columns import col
 from lakekit.commit import Commit
 from lakekit.errors import CommitConflict, FeedError
 from lakekit.formats.base import Adapter, ChangeSet, Landing, Spec, View
-from lakekit.guard import observed
+from lakekit.guard import counting, observed
 from lakekit.literals import encoded_struct, literal_struct
 from lakekit.memory import STORED_SEQ
 from lakekit.plan import Known, Outcome, Plan
@@ -69,12 +69,14 @@ def evaluated(request: Request, view: View) -> Iterator[Batch]:
     sequence = request.memory.sequence
     canonical = events(feed, types, sequence)
     judging = cdc_partial.judge if request.memory.partial else judge
-    planned_once = judging(canonical, feed.keys, feed.payload, feed.ties)
-    with kept(planned_once) as judged:
+    judged = judging(canonical, feed.keys, feed.payload, feed.ties)
+    with ExitStack() as stack:
+        with counting(feed.df.sparkSession) if feed.guard else nullcontext():
+            kept_events = stack.enter_context(kept(judged))
         partition_keys = [k for k in feed.keys if k in view.partition_columns]
-        batch = evaluate(judged, feed.keys, partition_keys, sequence, digits_as_text(feed))
-        if feed.guard is not None:
-            feed.guard.check(observed(planned_once), batch.counts[REPEATED] + batch.counts[TIED])
+        batch = evaluate(kept_events, feed.keys, partition_keys, sequence, digits_as_text(feed))
+        if feed.guard:
+            feed.guard.check(observed(judged), batch.counts[REPEATED] + batch.counts[TIED])
         yield batch
 
 
