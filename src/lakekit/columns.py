@@ -140,39 +140,40 @@ def fit(name: str, source: T.DataType, target: T.DataType) -> tuple[Column, Colu
 def same_value(one: str, one_type: T.DataType, other: str, other_type: T.DataType) -> Column:
     """Whether two columns hold the same value, whatever types they have it in; never NULL.
 
-    NULL = NULL, NaN = NaN, -0.0 = 0.0; arrays in order, maps as sets. Text stands for the value that it spells when the other column is
-    no text (``'33002.00'`` = 33002.0); a value that the other type cannot hold equals none of it.
+    NULL = NULL, NaN = NaN, -0.0 = 0.0; arrays in order, maps as sets. A value that the other's type cannot hold equals none of it.
+    Raises ``SchemaConflict`` as ``meeting`` does.
+    """
+    (value, bad), (other_value, other_bad), data_type = meeting(one, one_type, other, other_type)
+    equal = comparable(value, data_type).eqNullSafe(comparable(other_value, data_type))
+    return all_of([equal, *(~F.coalesce(each, F.lit(False)) for each in (bad, other_bad) if each is not None)])
+
+
+Fitted = tuple[Column, Column | None]
+"""A value, and when the original cannot be held in its type (``None``: always can)."""
+
+
+def meeting(one: str, one_type: T.DataType, other: str, other_type: T.DataType) -> tuple[Fitted, Fitted, T.DataType]:
+    """Two columns in one type, where equal values are equal; each with the condition under which it does not fit.
+
+    Text stands for the value that it spells where the other column is no text: ``'33002.00'`` is 33002.0.
     Raises ``SchemaConflict`` when values of the one type never stand for values of the other.
     """
-    if isinstance(one_type, T.IntegralType) and isinstance(other_type, T.StringType):
-        one, one_type, other, other_type = other, other_type, one, one_type
-    if isinstance(one_type, T.StringType) and isinstance(other_type, T.IntegralType):
-        value, bad = fit(one, one_type, _DIGITS)  # text may spell a whole number with a fraction of zeros
-        return _equal(value, bad, col(other).cast(_DIGITS), _DIGITS)
-    directions = [(one, one_type, other, other_type), (other, other_type, one, one_type)]
+    types = (one_type, other_type)
+    if any(isinstance(t, T.IntegralType) for t in types) and any(isinstance(t, T.StringType) for t in types):
+        return fit(one, one_type, _DIGITS), fit(other, other_type, _DIGITS), _DIGITS  # text may spell a whole number as 5.00
     if isinstance(other_type, T.StringType):
-        directions.reverse()
+        return (col(one), None), fit(other, other_type, one_type), one_type
     try:
-        return _equal_in(*directions[0])
+        return fit(one, one_type, other_type), (col(other), None), other_type
     except SchemaConflict as conflict:
         try:
-            return _equal_in(*directions[1])
+            return (col(one), None), fit(other, other_type, one_type), one_type
         except SchemaConflict:
             raise conflict from None
 
 
 _DIGITS = T.DecimalType(38, 18)
-"""Holds every whole number of 64 bits, and the fractions that text may give it."""
-
-
-def _equal_in(name: str, source: T.DataType, other: str, target: T.DataType) -> Column:
-    value, bad = fit(name, source, target)
-    return _equal(value, bad, col(other), target)
-
-
-def _equal(value: Column, bad: Column | None, other: Column, data_type: T.DataType) -> Column:
-    equal = comparable(value, data_type).eqNullSafe(comparable(other, data_type))
-    return equal if bad is None else ~F.coalesce(bad, F.lit(False)) & equal
+"""Holds every whole number of 64 bits, and the fraction that text may give it."""
 
 
 def _fit_pair(name: str, source: T.DataType, target: T.DataType) -> tuple[Column, Column | None] | None:
