@@ -37,7 +37,10 @@ def history(rng: random.Random, far: bool) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize(("seed", "far", "broadcast"), [(1, False, "-1"), (2, True, "-1"), (3, False, "10MB")], ids=["shuffled", "far end", "broadcast"])
+WAYS = {"shuffled": (1, False, "-1"), "far end": (2, True, "-1"), "broadcast": (3, False, "10MB")}
+
+
+@pytest.mark.parametrize(("seed", "far", "broadcast"), WAYS.values(), ids=WAYS)
 def test_random_histories(spark: SparkSession, seed: int, far: bool, broadcast: str) -> None:
     rng = random.Random(seed)
     versions = history(rng, far)

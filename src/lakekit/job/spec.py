@@ -132,7 +132,7 @@ def _bind_reader(node: Node, what: str, supplied: tuple[str, ...]) -> Call:
         raise ConfigError(
             f'{body.place}: {what} {name}: the key "{CURRENT}" is missing. It holds the reader of the full load and its keys.'
         )
-    current = _bind_reader(given[CURRENT], f"{what} {name}: {CURRENT}:", (*SUPPLIED, *ORDERED))
+    current = _bind_reader(given[CURRENT], f"{what} {name}: {CURRENT}", (*SUPPLIED, *ORDERED))
     rest = replace(body, value={key: child for key, child in given.items() if key != CURRENT})
     return replace(bare, arguments={**bind(bare.function, rest, f"{what} {name}", (*supplied, CURRENT)), CURRENT: current})
 
