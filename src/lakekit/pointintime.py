@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
@@ -38,6 +38,7 @@ def point_in_time_join(
     Returns the columns of *facts*, then *columns* of the dimension (default: all but its keys and the interval), each with *prefix*
     before its name, then *matched* (boolean) if named. *observation* counts while the result is first used: ``facts``, ``unmatched``,
     ``without_key_or_time`` and ``unmatched_rate`` (unmatched / facts; NULL for no fact), in ``observation.get``.
+    What Spark evaluates twice, as it does below a global sort, is counted twice; the rate stays right.
 
     One equi-join by key with the interval as condition: each side is shuffled at most once, the facts not at all where Spark can
     broadcast the dimension. Raises ``ConfigError`` for a column that does not exist or a name that would stand twice, ``SchemaConflict``
@@ -65,31 +66,31 @@ def point_in_time_join(
     taken = _taken(versions, columns, {*(theirs for _, theirs in pairs), start, end})
     _refuse_twice([*facts.columns, *(prefix + name for name in taken), *([matched] if matched else [])])
 
-    keys = [_same_meaning(facts, mine, versions, theirs) for mine, theirs in pairs]
-    left = facts.select(
-        *map(col, facts.columns),
-        *(mine.alias(f"{_ON}l{i}") for i, (mine, _) in enumerate(keys)),
-        _point(facts, time, versions.schema[start].dataType).alias(_AT),
-    )
+    cast = {f"{_ON}l{i}": _fitted(facts, mine, versions.schema[theirs].dataType) for i, (mine, theirs) in enumerate(pairs)}
+    cast[_AT] = _point(facts, time, versions.schema[start].dataType)
+    asis = dict(zip(cast, [*(mine for mine, _ in pairs), time], strict=True))
+    # A column that needs no cast is not shuffled twice under two names.
+    left = facts.select(*map(col, facts.columns), *(value.alias(name) for name, value in cast.items() if value is not None))
+    mine = {name: col(name) if value is not None else col(asis[name]) for name, value in cast.items()}
     right = versions.select(
-        *(theirs.alias(f"{_ON}r{i}") for i, (_, theirs) in enumerate(keys)),
+        *(canonical_float(col(theirs), versions.schema[theirs].dataType).alias(f"{_ON}r{i}") for i, (_, theirs) in enumerate(pairs)),
         _comparable(versions, start).alias(_FROM),
         _comparable(versions, end).alias(_TO),
         F.lit(True).alias(_MET),
         *(col(name).alias(_OUT + name) for name in taken),
     )
-    same = all_of(F.col(f"{_ON}l{i}") == F.col(f"{_ON}r{i}") for i in range(len(keys)))
-    begun = F.col(_FROM).isNull() | (F.col(_FROM) <= F.col(_AT))
-    joined = left.join(right, same & F.col(_AT).isNotNull() & begun & (F.col(_TO).isNull() | (F.col(_AT) < F.col(_TO))), "left")
+    same = all_of(mine[f"{_ON}l{i}"] == col(f"{_ON}r{i}") for i in range(len(pairs)))
+    begun = col(_FROM).isNull() | (col(_FROM) <= mine[_AT])
+    joined = left.join(right, same & mine[_AT].isNotNull() & begun & (col(_TO).isNull() | (mine[_AT] < col(_TO))), "left")
     if observation is not None:
-        joined = joined.observe(observation, *_measures(len(keys)))
+        joined = joined.observe(observation, *_measures(mine.values()))
     shown = [F.coalesce(F.col(_MET), F.lit(False)).alias(matched)] if matched else []
     return joined.select(*map(col, facts.columns), *(col(_OUT + name).alias(prefix + name) for name in taken), *shown)
 
 
-def _measures(keys: int) -> list[Column]:
-    unmatched = F.col(_MET).isNull()
-    lacking = any_of([F.col(_AT).isNull(), *(F.col(f"{_ON}l{i}").isNull() for i in range(keys))])
+def _measures(keys_and_time: Iterable[Column]) -> list[Column]:
+    unmatched = col(_MET).isNull()
+    lacking = any_of(value.isNull() for value in keys_and_time)
     return [
         F.count(F.lit(1)).alias("facts"),
         F.count_if(unmatched).alias("unmatched"),
@@ -125,23 +126,23 @@ def _refuse_twice(names: list[str]) -> None:
         raise ConfigError(f"point_in_time_join: {', '.join(twice)} would stand twice in the result. Give prefix=, or choose columns=.")
 
 
-def _same_meaning(facts: DataFrame, mine: str, versions: DataFrame, theirs: str) -> tuple[Column, Column]:
-    """Both keys in the dimension's type; a fact's key that this type cannot hold meets nothing."""
-    target = versions.schema[theirs].dataType
-    value, bad = fit(mine, facts.schema[mine].dataType, target)
-    return canonical_float(value if bad is None else F.when(~bad, value), target), canonical_float(col(theirs), target)
+def _fitted(facts: DataFrame, name: str, target: T.DataType) -> Column | None:
+    """A fact's key in the dimension's type (NULL where that cannot hold it: it meets nothing); ``None`` where it is in it already."""
+    source = facts.schema[name].dataType
+    if same_type(source, target) and not isinstance(source, (T.FloatType, T.DoubleType)):
+        return None
+    value, bad = fit(name, source, target)
+    return canonical_float(value if bad is None else F.when(~bad, value), target)
 
 
-def _point(facts: DataFrame, at: str, boundary: T.DataType) -> Column:
-    """The fact's time, comparable with the interval's ends."""
+def _point(facts: DataFrame, at: str, boundary: T.DataType) -> Column | None:
+    """The fact's time, comparable with the interval's ends; ``None`` where it is comparable already."""
     source = facts.schema[at].dataType
     if isinstance(boundary, (T.DateType, T.TimestampType, T.TimestampNTZType)):
-        return instant(at, source)
-    if isinstance(source, T.NumericType) and isinstance(boundary, T.NumericType):
-        return col(at)
-    if not same_type(source, boundary):
+        return None if isinstance(source, T.TimestampType) else instant(at, source)
+    if not same_type(source, boundary) and not (isinstance(source, T.NumericType) and isinstance(boundary, T.NumericType)):
         raise SchemaConflict(f"at: {at} is {source.simpleString()}, the dimension's interval {boundary.simpleString()}. Cast one of them.")
-    return col(at)
+    return None
 
 
 def _comparable(versions: DataFrame, name: str) -> Column:
