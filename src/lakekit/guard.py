@@ -13,6 +13,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from lakekit.confs import confs
 
+OWN = "_lk_"
+"""How the names of lakekit's own observations begin; what they observe are whole numbers."""
+
 _EXCLUDED = "spark.sql.adaptive.optimizer.excludedRules"
 _FORGETS = "org.apache.spark.sql.execution.adaptive.AQEPropagateEmptyRelation"
 
@@ -39,14 +42,16 @@ def counting(spark: SparkSession) -> Iterator[None]:
 
 
 def observed(evaluated: DataFrame) -> dict[str, int]:
-    """All counts that were observed below a frame, by name, once it has been evaluated under ``counting``.
+    """All counts that lakekit observed below a frame, by name, once it has been evaluated under ``counting``.
 
     Read from the plan that ran: an ``Observation`` hears of actions only, and a checkpoint's plan is run by a later one.
     """
+    metrics = evaluated._jdf.queryExecution().observedMetrics()
     found: dict[str, int] = {}
-    rows = evaluated._jdf.queryExecution().observedMetrics().values().iterator()
-    while rows.hasNext():
-        row = rows.next()
-        names = row.schema().fieldNames()
-        found |= {name: int(row.getLong(i)) for i, name in enumerate(names)}
+    names = metrics.keys().iterator()
+    while names.hasNext():
+        name = names.next()
+        if name.startswith(OWN):  # a frame may be observed by its user too
+            row = metrics.apply(name)
+            found |= {column: int(row.getLong(i)) for i, column in enumerate(row.schema().fieldNames())}
     return found

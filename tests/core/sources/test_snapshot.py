@@ -6,10 +6,11 @@ import random
 import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 import lakekit as lk
@@ -212,6 +213,13 @@ def test_bad_rows_of_a_reader(spark: SparkSession) -> None:
         events(snapshot(before, unreadable, **given))
 
 
+def test_observations_of_the_user_are_left_alone(spark: SparkSession) -> None:
+    seen = Observation("mine")
+    load = frame(spark, without(), NOW).observe(seen, F.avg("id").alias("mean"), F.max("region").alias("last"))
+    assert ops(snapshot(frame(spark, without(0), NOW), load, keys="id", at=1)) == {0: "upsert"}
+    assert seen.get == {"mean": 4.5, "last": "US"}
+
+
 def test_the_time_is_the_sequence(spark: SparkSession) -> None:
     with conf(spark, spark__sql__session__timeZone="America/New_York"):
         for at in ("2024-06-01", "2024-06-01T02:00:00+02:00", date(2024, 6, 1), DAY, DAY.replace(tzinfo=None)):
@@ -247,13 +255,15 @@ def test_changes_are_no_full_load(spark: SparkSession) -> None:
         snapshot(df.select("op"), df, keys="id", at=1)
 
 
-def test_one_join_that_shuffles_each_side_once(spark: SparkSession) -> None:
+def test_one_join_that_shuffles_each_side_once(spark: SparkSession, tmp_path: Path) -> None:
     def rows(count: int) -> DataFrame:
         return spark.range(count).selectExpr("cast(id as int) id", "cast(id % 7 as double) v", "map('k', id) m")
 
-    feed = snapshot(rows(1000), rows(900), keys="id", at=1)
+    rows(1000).withColumn("not_compared", F.lit("x")).write.parquet(str(tmp_path / "before"))
+    feed = snapshot(spark.read.parquet(str(tmp_path / "before")), rows(900), keys="id", at=1)
     with conf(spark, spark__sql__autoBroadcastJoinThreshold="-1"):
         assert len(events(feed)) == 100
         plan = feed.df._jdf.queryExecution().executedPlan().toString().split("== Initial Plan ==")[0]
     assert len(re.findall(r"\bExchange ", plan)) == 2 and len(re.findall("Join", plan)) == 1 and "FullOuter" in plan
     assert "Aggregate" not in plan and "Window" not in plan and "hash(" not in plan
+    assert "not_compared" not in plan, "only what is compared is read"
