@@ -98,8 +98,9 @@ class _Column:
         """A side's key; one that does not fit is itself as text, equal to no key that fits."""
         value, bad = self.sides[side]
         text = F.lit(None).cast("string") if bad is None else F.when(bad, col(self.names[side]).cast("string"))
-        fitting = value if bad is None else F.when(~bad, value)
-        return F.struct(canonical_float(fitting, self.data_type).alias("k"), text.alias("m"))
+        # Nullable on both sides: were it on one only, Spark would cast the other side's key, and shuffle that side once more.
+        fitting = F.when(value.isNotNull() if bad is None else ~bad, canonical_float(value, self.data_type))
+        return F.struct(fitting.alias("k"), text.alias("m"))
 
     def shown(self, key: Column) -> Column:
         """The key out of the struct of keys: in its type, or as text where a side holds it in another."""
