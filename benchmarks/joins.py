@@ -155,9 +155,7 @@ def main() -> None:
         statements = joins(*histories(spark, given.folder, given.rows))
         parts.append(compare(spark, f"Point in time, {given.rows:,} facts", statements, given.repeats))
     text = f"{report.machine(spark)}; load average before {before}, after {report.load_average()}\n\n" + "\n".join(parts)
-    print(text)
-    if given.out:
-        given.out.write_text(text)
+    report.publish(text, given.out)
     spark.stop()
 
 

@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit.columns import all_of, any_of, canonical_float, col, find, fit, quoted
+from lakekit.columns import all_of, any_of, as_condition, canonical_float, col, find, fit, quoted
 from lakekit.errors import FeedError, SchemaConflict
 from lakekit.guard import Guard
 
@@ -200,16 +200,12 @@ def _operation(feed: ChangeFeed) -> Column:
     if OP in feed.df.columns:
         return F.coalesce(col(OP), F.lit("unknown"))
     otherwise = (
-        F.lit(UPSERT) if feed.upsert_when is None else F.when(_condition(feed.upsert_when), F.lit(UPSERT)).otherwise(F.lit("unknown"))
+        F.lit(UPSERT) if feed.upsert_when is None else F.when(as_condition(feed.upsert_when), F.lit(UPSERT)).otherwise(F.lit("unknown"))
     )
     for condition, op in ((feed.delete_when, DELETE), (feed.truncate_when, TRUNCATE)):
         if condition is not None:
-            otherwise = F.when(_condition(condition), F.lit(op)).otherwise(otherwise)
+            otherwise = F.when(as_condition(condition), F.lit(op)).otherwise(otherwise)
     return otherwise
-
-
-def _condition(condition: str | Column) -> Column:
-    return F.expr(condition) if isinstance(condition, str) else condition
 
 
 def _absent(feed: ChangeFeed) -> dict[str, Column]:

@@ -30,6 +30,11 @@ def col(name: str) -> Column:
     return F.col(quoted(name))
 
 
+def as_condition(given: str | Column) -> Column:
+    """A condition that the user gave as SQL or as a column."""
+    return F.expr(given) if isinstance(given, str) else given
+
+
 def all_of(conditions: Iterable[Column]) -> Column:
     """True where every condition holds; true for none."""
     return reduce(lambda a, b: a & b, conditions, F.lit(True))

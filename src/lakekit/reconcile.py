@@ -35,8 +35,8 @@ class Reconciliation:
 
     Rows: ``table_rows``, ``source_rows``. Keys: ``matched`` (the same on both sides), ``missing`` (only in the source), ``unexpected``
     (only in the table), ``different``, ``duplicate`` (more than once on a side; such keys are not compared further).
-    ``by_column`` counts the keys that differ in a column. The hashes, 128 bits each, tell the compared columns of all rows in any order,
-    those with a tolerance left out.
+    ``by_column`` counts the keys that differ in a column. The hashes, sums of 64-bit row hashes, tell the compared columns of all rows in
+    any order, those with a tolerance left out; ``equal`` rests on the values themselves.
     """
 
     table: str

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.changes import DELETE, OP, RAW, REASON, RESERVED, UPSERT, ChangeFeed, changes
-from lakekit.columns import all_of, any_of, col, find, fit, instant, same_type, same_value
+from lakekit.columns import all_of, any_of, as_condition, col, find, fit, instant, same_type, same_value
 from lakekit.errors import ConfigError, FeedError
 from lakekit.guard import Guard
 from lakekit.rows import HasRows, rows_now
@@ -80,7 +80,7 @@ def snapshot(
         raise ConfigError(f"max_delete_fraction is {max_delete_fraction}; it must be between 0 and 1.")
     moment, last = _moment("at", at), None if previous_at is None else _moment("previous_at", previous_at)
     stands = rows_now(previous)
-    stood = load.limit(0) if stands is None else stands if scope is None else stands.where(_condition(scope))
+    stood = load.limit(0) if stands is None else stands if scope is None else stands.where(as_condition(scope))
     identity = [_Pair.of(load, stood, i, name) for i, name in enumerate(names)]
     content = [_Pair.of(load, stood, i, name) for i, name in enumerate(_compared(load, names, unordered, compare))]
     missing = [pair.name for pair in identity if pair.theirs is None]
@@ -129,7 +129,7 @@ class _Pair:
 
 def _now(load: DataFrame, identity: Sequence[_Pair], scope: str | Column | None) -> DataFrame:
     """The load with its keys in the types that stand, counted."""
-    outside = F.lit(False) if scope is None else ~F.coalesce(_condition(scope), F.lit(False))
+    outside = F.lit(False) if scope is None else ~F.coalesce(as_condition(scope), F.lit(False))
     counted = load.observe("_lk_now", F.count(F.lit(1)).alias(ROWS), F.count_if(outside).alias(OUTSIDE))
     return counted.withColumns({_HERE: F.lit(True), **{pair.key: pair.fitted() for pair in identity if pair.key != pair.name}})
 
@@ -275,7 +275,3 @@ def _duplicates(load: DataFrame, stood: DataFrame, identity: Sequence[_Pair]) ->
 def _repeated(keys: DataFrame) -> DataFrame:
     names = keys.columns
     return keys.where(all_of(col(k).isNotNull() for k in names)).groupBy(*names).count().where("count > 1").select("count")
-
-
-def _condition(scope: str | Column) -> Column:
-    return F.expr(scope) if isinstance(scope, str) else scope
