@@ -10,8 +10,8 @@ VENV := $(VENV_$(SPARK))
 BIN  := $(VENV)/bin
 
 TESTS ?=
-# Two processes with a Spark session each; a group of tests (see tests/conftest.py) stays in one of them.
-PYTEST = $(BIN)/python -m pytest -m "not torture" -n 2 --dist loadgroup
+# Two processes with a Spark session each; tests/conftest.py says what stays together.
+PYTEST = $(BIN)/python -m pytest -m "not torture" -n 2
 
 # Tests are many small Spark jobs on cold code: the quick compiler and the simplest collector almost halve their time.
 test test-contract torture: export LAKEKIT_JAVA_OPTIONS ?= -XX:TieredStopAtLevel=1 -XX:+UseSerialGC

@@ -98,9 +98,7 @@ def main() -> None:
         "| | what | seconds before | seconds after | ratio | goal |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
     text = "\n".join([*head, *found, ""])
-    print(text)
-    if given.out:
-        given.out.write_text(text)
+    report.publish(text, given.out)
     spark.stop()
 
 

@@ -93,6 +93,13 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or "unknown processor"
 
 
+def publish(text: str, out: Path | None) -> None:
+    """Print a report, and write it where asked."""
+    print(text)
+    if out:
+        out.write_text(text)
+
+
 def load_average() -> str:
     """The machine's load over one, five and fifteen minutes."""
     return " ".join(f"{value:.1f}" for value in os.getloadavg())

@@ -214,9 +214,7 @@ def main() -> None:
             print(mode.id, flush=True)
             found += runs(spark, mode, files, tuple(given.scenarios), given.repeats, given.jobs)
     text = report.markdown(found, size, given.repeats, report.machine(spark), (before, report.load_average()))
-    print(text)
-    if given.out:
-        given.out.write_text(text)
+    report.publish(text, given.out)
     spark.stop()
 
 

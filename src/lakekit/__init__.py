@@ -12,13 +12,27 @@ from lakekit import errors
 from lakekit.commit import Commit
 from lakekit.errors import LakekitError
 
-__all__ = ["ChangeFeed", "Commit", "LakekitError", "Table", "changes", "errors", "partitioning", "session", "sources"]
+__all__ = [
+    "ChangeFeed",
+    "Commit",
+    "LakekitError",
+    "Table",
+    "changes",
+    "date_dimension",
+    "errors",
+    "partitioning",
+    "point_in_time_join",
+    "session",
+    "sources",
+]
 
 # Eager, not lazy: `lk.changes` and `lk.session` are functions that live in modules of the same name,
 # and a later import of the module would put the module in the function's place.
 if find_spec("pyspark"):
     from lakekit import partitioning, sources
     from lakekit.changes import ChangeFeed, changes
+    from lakekit.dates import date_dimension
+    from lakekit.pointintime import point_in_time_join
     from lakekit.session import session
     from lakekit.table import Table
 

@@ -38,7 +38,8 @@ from lakekit.literals import null_struct
 from lakekit.plan import Known, Outcome, inside
 
 RULING = "_lk_ruling"
-SAME, GREATER, LESSER = "same", "greater", "lesser"
+SAME, GREATER, LESSER, BEATEN = "same", "greater", "lesser", "beaten"
+SETTLED = "_lk_settled"
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,15 @@ def nothing(sequence: T.StructType, places: Mapping[str, T.DataType]) -> dict[st
     return {AT: F.expr(null_struct(sequence)), DEAD: F.expr(null_struct(sequence)), **nowhere}
 
 
-def together(rows: DataFrame | None, dead: DataFrame | None, keys: Sequence[str], unknown: Mapping[str, Column]) -> DataFrame | None:
-    """Rows and tombstones as one row a key."""
+def together(
+    rows: DataFrame | None, dead: DataFrame | None, keys: Sequence[str], unknown: Mapping[str, Column], partitions: int | None = None
+) -> DataFrame | None:
+    """Rows and tombstones as one row a key, gathered in a number of partitions (default: Spark's)."""
     if dead is None:
         return None if rows is None else rows.withColumn(DEAD, unknown[DEAD])
     lost = dead.withColumns({name: null for name, null in unknown.items() if name != DEAD})
     both = lost if rows is None else rows.withColumn(DEAD, unknown[DEAD]).unionByName(lost)
+    both = both if partitions is None else both.repartition(partitions, *map(col, keys))
     firsts = (F.first(name, ignorenulls=True).alias(name) for name in unknown if name != DEAD)
     return both.groupBy(*map(col, keys)).agg(F.max(DEAD).alias(DEAD), *firsts)
 
@@ -118,14 +122,15 @@ def may_show_older(decided: DataFrame) -> DataFrame:
 
 
 def _between() -> Column:
-    # A delete at the row's own sequence beats its repetition; only an upsert there leaves it what the table shows.
-    below = (col(AT) < col(SEQ)) | (col(VERDICT) == EQUAL)
-    return F.coalesce((col(OLDEST) <= col(AT)) & (col(AT) <= col(NEXT)) & below, F.lit(False))
+    buried = F.coalesce(col(AT) <= col(DEAD), F.lit(False))  # by a run that was killed before it removed the row
+    return F.coalesce((col(OLDEST) <= col(AT)) & (col(AT) <= col(NEXT)) & (col(AT) <= col(SEQ)), F.lit(False)) & ~buried
 
 
 def older_equal(batch: Batch, decided: DataFrame, *, small: bool = True) -> DataFrame:
     """The older events of the batch that have the very sequence of their row."""
-    alive = may_show_older(decided).select(*map(col, batch.keys), AT)
+    # A delete at the row's own sequence wins there, so that another payload beside it is no tie.
+    settled = ((col(OP) == DELETE) & (col(SEQ) == col(AT))).alias(SETTLED)
+    alive = may_show_older(decided).select(*map(col, batch.keys), AT, settled)
     older = batch.of(OLDER).where(col(OP) == UPSERT).join(alive.hint(_hint(small)), list(batch.keys))
     return older.where(col(SEQ) == col(AT))
 
@@ -137,14 +142,17 @@ def _hint(small: bool) -> str:
 def rule(equal: DataFrame, keys: Sequence[str], authored: Sequence[str], payload: DataFrame, *, small: bool = True) -> DataFrame:
     """Compare events that have the sequence of their living row with that row's payload, in the columns that they author.
 
-    Returns the events with ``_lk_ruling``: same (a duplicate), greater or lesser (a tie, by content).
+    Returns the events with ``_lk_ruling``: same (a duplicate), greater or lesser (a tie, by content), beaten (stale: a delete of the
+    same sequence stands beside it).
     """
     authored = sorted(authored)
     types = {f.name: f.dataType for f in payload.schema.fields}
     theirs = payload.select(*map(col, keys), *(col(c).alias(f"_lk_row_{c}") for c in authored))
     ours = F.struct(*(comparable(col(c), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
     row = F.struct(*(comparable(col(f"_lk_row_{c}"), types[c]).alias(f"c{i}") for i, c in enumerate(authored)))
-    ruling = F.when(ours.eqNullSafe(row), SAME).when(ours > row, GREATER).otherwise(LESSER) if authored else F.lit(SAME)
+    beaten = col(SETTLED) if SETTLED in equal.columns else F.lit(False)
+    ruling = F.when(ours.eqNullSafe(row), SAME).when(beaten, BEATEN).when(ours > row, GREATER).otherwise(LESSER)
+    ruling = ruling if authored else F.lit(SAME)
     return theirs.join(equal.hint(_hint(small)), list(keys)).withColumn(RULING, ruling)
 
 

@@ -11,8 +11,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit.columns import all_of, any_of, canonical_float, col, find, fit, quoted
+from lakekit.columns import all_of, any_of, as_condition, canonical_float, col, find, fit, quoted
 from lakekit.errors import FeedError, SchemaConflict
+from lakekit.guard import Guard
 
 OP, REASON, RAW, ABSENT = "_lk_op", "_lk_reason", "_lk_raw", "_lk_absent"
 """Reserved columns that a reader may put into its frame; see ``changes``."""
@@ -33,7 +34,8 @@ Ties = Literal["fail", "quarantine", "content"]
 class ChangeFeed:
     """A described frame of changes: what identifies a row, what orders its changes, what each change does.
 
-    Made by ``lakekit.changes`` or a reader of ``lakekit.sources``. Holding one evaluates nothing.
+    Made by ``lakekit.changes`` or a reader of ``lakekit.sources``. Holding one evaluates nothing. A reader's *guard* may refuse the
+    feed as a whole once it is evaluated, before anything is written.
     """
 
     df: DataFrame
@@ -47,6 +49,7 @@ class ChangeFeed:
     unchanged: str | None = None
     ties: Ties = "fail"
     source: str | None = None
+    guard: Guard | None = None
 
     @cached_property
     def schema(self) -> T.StructType:
@@ -197,16 +200,12 @@ def _operation(feed: ChangeFeed) -> Column:
     if OP in feed.df.columns:
         return F.coalesce(col(OP), F.lit("unknown"))
     otherwise = (
-        F.lit(UPSERT) if feed.upsert_when is None else F.when(_condition(feed.upsert_when), F.lit(UPSERT)).otherwise(F.lit("unknown"))
+        F.lit(UPSERT) if feed.upsert_when is None else F.when(as_condition(feed.upsert_when), F.lit(UPSERT)).otherwise(F.lit("unknown"))
     )
     for condition, op in ((feed.delete_when, DELETE), (feed.truncate_when, TRUNCATE)):
         if condition is not None:
-            otherwise = F.when(_condition(condition), F.lit(op)).otherwise(otherwise)
+            otherwise = F.when(as_condition(condition), F.lit(op)).otherwise(otherwise)
     return otherwise
-
-
-def _condition(condition: str | Column) -> Column:
-    return F.expr(condition) if isinstance(condition, str) else condition
 
 
 def _absent(feed: ChangeFeed) -> dict[str, Column]:

@@ -30,6 +30,11 @@ def col(name: str) -> Column:
     return F.col(quoted(name))
 
 
+def as_condition(given: str | Column) -> Column:
+    """A condition that the user gave as SQL or as a column."""
+    return F.expr(given) if isinstance(given, str) else given
+
+
 def all_of(conditions: Iterable[Column]) -> Column:
     """True where every condition holds; true for none."""
     return reduce(lambda a, b: a & b, conditions, F.lit(True))
@@ -105,6 +110,22 @@ def utc_timestamp(name: str) -> Column:
     return F.when(F.expr(text).rlike(_CLOCK) & F.expr(text).rlike(_ZONE), zoned).otherwise(plain)
 
 
+def instant(name: str, data_type: T.DataType) -> Column:
+    """A column of time as an instant: a date is the midnight, a clock without a zone the instant, of UTC; text as ``utc_timestamp``.
+
+    Raises ``SchemaConflict`` for a type that holds no time. The session's time zone plays no part.
+    """
+    if isinstance(data_type, T.TimestampType):
+        return col(name)
+    if isinstance(data_type, T.StringType):
+        return utc_timestamp(name)
+    if isinstance(data_type, T.DateType):
+        return F.timestamp_micros(F.unix_date(col(name)).cast("bigint") * F.lit(_MICROS_PER_DAY))
+    if isinstance(data_type, T.TimestampNTZType):
+        return F.expr(f"try_cast(concat(CAST({quoted(name)} AS string), 'Z') AS timestamp)")
+    raise SchemaConflict(f"{name} is {data_type.simpleString()}, which is no date or time. Cast it, or name another column.")
+
+
 def fit(name: str, source: T.DataType, target: T.DataType) -> tuple[Column, Column | None]:
     """Cast a column to the table's type where that loses nothing.
 
@@ -122,6 +143,45 @@ def fit(name: str, source: T.DataType, target: T.DataType) -> tuple[Column, Colu
     return pair
 
 
+def same_value(one: str, one_type: T.DataType, other: str, other_type: T.DataType) -> Column:
+    """Whether two columns hold the same value, whatever types they have it in; never NULL.
+
+    NULL = NULL, NaN = NaN, -0.0 = 0.0; arrays in order, maps as sets. A value that the other's type cannot hold equals none of it.
+    Raises ``SchemaConflict`` as ``meeting`` does.
+    """
+    (value, bad), (other_value, other_bad), data_type = meeting(one, one_type, other, other_type)
+    equal = comparable(value, data_type).eqNullSafe(comparable(other_value, data_type))
+    return all_of([equal, *(~F.coalesce(each, F.lit(False)) for each in (bad, other_bad) if each is not None)])
+
+
+Fitted = tuple[Column, Column | None]
+"""A value, and when the original cannot be held in its type (``None``: always can)."""
+
+
+def meeting(one: str, one_type: T.DataType, other: str, other_type: T.DataType) -> tuple[Fitted, Fitted, T.DataType]:
+    """Two columns in one type, where equal values are equal; each with the condition under which it does not fit.
+
+    Text stands for the value that it spells where the other column is no text: ``'33002.00'`` is 33002.0.
+    Raises ``SchemaConflict`` when values of the one type never stand for values of the other.
+    """
+    types = (one_type, other_type)
+    if any(isinstance(t, T.IntegralType) for t in types) and any(isinstance(t, T.StringType) for t in types):
+        return fit(one, one_type, _DIGITS), fit(other, other_type, _DIGITS), _DIGITS  # text may spell a whole number as 5.00
+    if isinstance(other_type, T.StringType):
+        return (col(one), None), fit(other, other_type, one_type), one_type
+    try:
+        return fit(one, one_type, other_type), (col(other), None), other_type
+    except SchemaConflict as conflict:
+        try:
+            return (col(one), None), fit(other, other_type, one_type), one_type
+        except SchemaConflict:
+            raise conflict from None
+
+
+_DIGITS = T.DecimalType(38, 18)
+"""Holds every whole number of 64 bits, and the fraction that text may give it."""
+
+
 def _fit_pair(name: str, source: T.DataType, target: T.DataType) -> tuple[Column, Column | None] | None:
     if isinstance(source, T.NullType):
         return col(name).cast(target), None
@@ -132,7 +192,7 @@ def _fit_pair(name: str, source: T.DataType, target: T.DataType) -> tuple[Column
     if isinstance(target, T.StringType) and isinstance(source, (T.NumericType, T.BooleanType, T.DateType)):
         return col(name).cast(target), None
     if isinstance(source, T.DateType) and isinstance(target, T.TimestampType):
-        return F.timestamp_micros(F.unix_date(col(name)).cast("bigint") * F.lit(_MICROS_PER_DAY)), None
+        return instant(name, source), None
     if isinstance(source, T.TimestampType) and isinstance(target, T.DateType):
         return _midnight(name)
     if _widens(source, target):

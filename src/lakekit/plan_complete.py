@@ -13,11 +13,13 @@ from lakekit.batch import Batch, first_row, kept
 from lakekit.cdc import ACTION, AT, EQUAL, NOTHING, OLDER, REMOVE, TRUNCATION, VERDICT, WINNER
 from lakekit.columns import col
 from lakekit.confs import ONE_JOB, confs
+from lakekit.formats.base import Scan
 from lakekit.plan import Known, Outcome, Plan, inside
 from lakekit.request import Pinned, Request, broadcastable, dead_rows, is_small, located, places, stored_rows, tie_conflict
 
 FEW_ROWS = 10_000
 """Rows of touched files that are handed out as they are; of more, only those with keys of the batch."""
+ROWS_PER_PARTITION = 100_000
 
 
 def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> Plan:
@@ -46,11 +48,19 @@ def _state(request: Request, batch: Batch, pinned: Pinned) -> cdc_plan.State:
     keys, found = list(batch.keys), places(request, pinned)
     stored, dead = stored_rows(request, batch, pinned), dead_rows(request, pinned)
     rows = None if stored is None else located(request, pinned, stored.rows)
-    if stored is not None and rows is not None and (stored.most is None or stored.most > max(FEW_ROWS, 2 * batch.winners)):
+    if not _few(batch, stored, pinned.remembered):
         winners = broadcastable(batch, batch.of(WINNER).select(*map(col, keys)))
-        rows = rows.join(winners, keys, "left_semi")
-    standing = cdc_plan.together(rows, dead, keys, cdc_plan.nothing(batch.sequence, found))
+        rows, dead = (None if frame is None else frame.join(winners, keys, "left_semi") for frame in (rows, dead))
+    # Spark's default of two hundred partitions would cost a small batch more than all else.
+    partitions = 1 + batch.winners // ROWS_PER_PARTITION if is_small(batch) else None
+    standing = cdc_plan.together(rows, dead, keys, cdc_plan.nothing(batch.sequence, found), partitions)
     return cdc_plan.State(standing, None if stored is None else stored.rows, pinned.known, found)
+
+
+def _few(batch: Batch, *scans: Scan | None) -> bool:
+    """Whether what stands is so little that finding the batch's keys in it costs more than handing all of it out."""
+    most = [scan.most for scan in scans if scan is not None]
+    return all(rows is not None for rows in most) and sum(rows or 0 for rows in most) <= max(FEW_ROWS, 2 * batch.winners)
 
 
 def _settle(
@@ -61,7 +71,7 @@ def _settle(
     decided = cdc_plan.decide(batch, state, small=is_small(batch))
     if state.nothing_stands(batch):
         return decided, cdc_plan.outcome(batch, cdc_plan.unmet(batch), None, ties), None
-    with confs(decided.sparkSession, ONE_JOB):
+    with confs(decided.sparkSession, ONE_JOB if is_small(batch) else {}):
         decided = stack.enter_context(kept(decided))  # counted, remembered and written from one look at the table
     found = first_row(cdc_plan.tally(decided))
     equal = decided.where(col(VERDICT) == EQUAL) if found[EQUAL] else None
@@ -88,7 +98,7 @@ def _compare(
     if disagree and ties == "content":
         decided = stack.enter_context(kept(cdc_plan.ruled(decided, rulings, batch.keys)))
         found = first_row(cdc_plan.tally(decided))
-    tied = rulings.where(col(cdc_plan.RULING) != cdc_plan.SAME) if disagree and ties == "quarantine" else None
+    tied = rulings.where(col(cdc_plan.RULING).isin(cdc_plan.GREATER, cdc_plan.LESSER)) if disagree and ties == "quarantine" else None
     return decided, cdc_plan.outcome(batch, found, ruled, ties), tied
 
 

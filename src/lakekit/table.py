@@ -8,23 +8,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import cached_property
+from types import MappingProxyType
+from typing import Literal
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit import journal, retention, scd_shape, schema, upsert
+from lakekit import journal, reconcile, retention, scd_shape, schema, upsert
 from lakekit.changes import HIDDEN, ChangeFeed, check_columns, spelled_like
 from lakekit.columns import col, find, fit
 from lakekit.commit import Commit
 from lakekit.dimension import Dimension, Surrogate
-from lakekit.errors import CommitConflict, ConfigError, EngineError, SchemaConflict, TableNotFound
+from lakekit.errors import CommitConflict, ConfigError, DataRejected, EngineError, SchemaConflict, TableNotFound
 from lakekit.formats import ADAPTERS, Adapter, adapter_for
 from lakekit.formats.base import Spec, View
+from lakekit.guard import counting, observed
 from lakekit.memory import Memory, missing_fields, wanted
 from lakekit.partitioning import Transform, parse
 from lakekit.quarantine import quarantine_name
 from lakekit.request import Request, Target, visible
+from lakekit.rows import HasRows
 
 
 class Table(Dimension):
@@ -221,6 +225,35 @@ class Table(Dimension):
         return self.upsert(
             feed, dry_run=dry_run, batch_id=batch_id, quarantine=quarantine, evolve=evolve, tombstone_retention=tombstone_retention
         )
+
+    def reconcile(
+        self,
+        source_df: DataFrame | HasRows,
+        *,
+        keys: str | Sequence[str],
+        columns: Sequence[str] | None = None,
+        tolerance: Mapping[str, float] = MappingProxyType({}),
+        on_difference: Literal["report", "fail"] = "report",
+    ) -> reconcile.Reconciliation:
+        """Compare the table with another copy of its data, such as the database that feeds it; writes nothing.
+
+        ``columns`` (default: all of the source's but the keys) are compared by value, whatever their types: text ``'33002.00'`` equals
+        decimal 33002.0, NULL equals NULL. ``tolerance`` says for numbers how far they may lie apart, for timestamps in seconds.
+        The result is true where both sides are equal, and has counts, content hashes, and ``differences``: a frame of the keys and the
+        columns that differ. Each side is read, and shuffled by key, once.
+
+        Raises ``DataRejected`` for a difference with ``on_difference="fail"``, ``ConfigError`` and ``SchemaConflict`` for columns that
+        are missing or never compare.
+        """
+        found = reconcile.differences(
+            self.df(), source_df if isinstance(source_df, DataFrame) else source_df.df(), keys=keys, columns=columns, tolerance=tolerance
+        )
+        with counting(self.spark):
+            evaluated = found.localCheckpoint(eager=True)
+        outcome = reconcile.result(self.name, evaluated, observed(found))
+        if on_difference == "fail" and not outcome:
+            raise DataRejected(f"{outcome}.")
+        return outcome
 
     def evolve(
         self, feed_or_schema: ChangeFeed | DataFrame | T.StructType | str, allow: Sequence[str] = ("add",)

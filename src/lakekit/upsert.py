@@ -11,7 +11,7 @@ import random
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 
 from pyspark.sql import Column, DataFrame
@@ -20,12 +20,13 @@ from pyspark.sql import types as T
 
 from lakekit import cdc_partial, journal, plan_complete, plan_partial, quarantine
 from lakekit.batch import Batch, evaluate, first_row, kept, size_of
-from lakekit.cdc import BAD, TIED, judge
+from lakekit.cdc import BAD, REPEATED, TIED, judge
 from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_text, events
 from lakekit.columns import col, same_type
 from lakekit.commit import Commit
 from lakekit.errors import CommitConflict, FeedError
 from lakekit.formats.base import Adapter, ChangeSet, Landing, Spec, View
+from lakekit.guard import counting, observed
 from lakekit.literals import encoded_struct, literal_struct
 from lakekit.memory import STORED_SEQ
 from lakekit.plan import Known, Outcome, Plan
@@ -80,9 +81,14 @@ def evaluated(request: Request, view: View) -> Iterator[Batch]:
     partition_keys = [k for k in feed.keys if k in view.partition_columns]
     complete = len(partition_keys) == len(view.partition_columns) > 0
     placed = request.verb is None and view.empty and complete and size_of(feed.df) <= PLACED_BYTES
-    by = partition_keys if placed else ()
-    with kept(judging(canonical, feed.keys, feed.payload, feed.ties, by)) as judged:
-        yield replace(evaluate(judged, feed.keys, partition_keys, sequence, digits_as_text(feed)), placed=placed)
+    judged = judging(canonical, feed.keys, feed.payload, feed.ties, partition_keys if placed else ())
+    with ExitStack() as stack:
+        with counting(feed.df.sparkSession) if feed.guard else nullcontext():
+            kept_events = stack.enter_context(kept(judged))
+        batch = evaluate(kept_events, feed.keys, partition_keys, sequence, digits_as_text(feed))
+        if feed.guard:
+            feed.guard.check(observed(judged), batch.counts[REPEATED] + batch.counts[TIED])
+        yield replace(batch, placed=placed)
 
 
 def refuse(request: Request, batch: Batch) -> None:

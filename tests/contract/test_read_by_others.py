@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from tests import oracle
 from tests.contract.faults import warehouse_of
-from tests.contract.harness import Mode, Subject, same
+from tests.contract.harness import Mode, Subject, rows_by_key, same
 
 
 def read_iceberg(path: Path) -> pa.Table:
@@ -54,7 +54,9 @@ def test_other_engines_find_the_same_rows(spark: SparkSession, mode: Mode, seen:
         found = read(Path(warehouse_of(spark)) / place.format(db=db, name=name))
         extra = [c for c in found.column_names if c not in subject.rules.columns]
         assert all(c.startswith(("_lakekit", "_hoodie_")) for c in extra), (name, extra)
-        same(by_key(found.select(list(subject.rules.columns)), subject.rules.keys), subject.expected())
+        # Tables that full loads made have no events to tell their rows from: Spark's reading, which their own tests compare, stands in.
+        expected = subject.expected() if subject.delivered else rows_by_key(subject.table.df(), subject.rules)
+        same(by_key(found.select(list(subject.rules.columns)), subject.rules.keys), expected)
 
 
 def by_key(found: pa.Table, keys: tuple[str, ...]) -> dict[Any, Any]:

@@ -97,3 +97,15 @@ def test_sparse_ties_merge(new: Callable[..., Subject]) -> None:
     subject.described["ties"] = "content"
     subject.upsert([some(1, 2, a="a1"), some(1, 2, b="b3"), some(2, 1, a=None), some(3, 1, a="x", b="1"), some(3, 1, a="y", c="2")])
     subject.check()
+
+
+@pytest.mark.parametrize("ties", ["fail", "quarantine", "content"])
+def test_a_row_repeated_beside_a_delete_of_its_own_sequence(new: Callable[..., Subject], ties: str) -> None:
+    """The repetition is a duplicate: the table shows it until this batch. Another upsert there is stale and no tie: the delete won."""
+    subject = new(f"beside_{ties}", SCHEMA, RULES, delete_when="op = 'D'", except_columns=["op"], ties=ties)
+    subject.create()
+    ledger = Ledger(RULES)
+    deletes: list[Row] = [{"id": n, "seq": 1, "op": "D"} for n in (1, 2)]
+    for batch in (BASE, [*BASE[:1], up(1, 1, "another", 1), up(2, 1, "another", 2), *deletes]):
+        assert counts(subject.upsert(batch)) == ledger.book(batch)
+        subject.check()

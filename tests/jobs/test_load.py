@@ -104,4 +104,5 @@ def test_every_reader_can_be_a_source(tmp_path: Path, source: str, arguments: di
     bound = job.load(path, arguments={"size": "500"}, environment={"PGPASSWORD": "hunter2"})
     assert bound.source is not None and bound.source.arguments == arguments
     assert bound.source.name == source.split(":")[0] and "hunter2" not in repr(bound)
-    assert {"debezium", "dms", "dynamodb", "files", "jdbc"} == set(readers()) and {"upsert", "append", "evolve"} <= set(verbs())
+    assert {"debezium", "dms", "dynamodb", "files", "jdbc", "snapshot"} == set(readers())
+    assert {"upsert", "append", "evolve", "reconcile"} <= set(verbs())

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -17,7 +18,7 @@ from lakekit.confs import ONE_JOB, confs
 from lakekit.errors import TableNotFound
 from lakekit.formats import session_catalog as catalog
 from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Scan, Spec, Unsupported, View, unsupported
-from lakekit.formats.delta_scan import Listing, lacking
+from lakekit.formats.delta_scan import lacking, listed
 from lakekit.formats.failures import translated
 from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue, refusing
 from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, properties_ddl, text
@@ -129,7 +130,10 @@ class Delta(Adapter):
         return reader.load(self.path)
 
     def scan(self, version: str | None, condition: Column) -> Scan:
-        listing = Listing(self.read(version), condition)
+        with translated(self.table, "listing its files"):
+            listing = listed(self.read(version), condition)
+        if listing is None:
+            return super().scan(version, condition)
         return Scan(listing.frame(), listing.rows, lambda column, values: lacking(self._files(version), column, values))
 
     def _files(self, version: str | None) -> list[dict[str, Any]] | None:
@@ -268,10 +272,8 @@ class Delta(Adapter):
     def _readable(self, version: int) -> bool:
         try:
             return self.read(str(version)).schema is not None
-        except Exception as error:  # the log of an old version may be gone; Spark's class for that differs by version
-            if isinstance(error, Py4JError) or type(error).__module__.startswith("pyspark"):
-                return False
-            raise
+        except (Py4JError, PySparkException):  # the log of an old version may be gone; the class for that differs by version
+            return False
 
     def rollback(self, version: str, token: str) -> None:
         with translated(self.table, f"rolling back to version {version}"), self._marked(token):

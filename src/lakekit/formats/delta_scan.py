@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 
 from lakekit.confs import ONE_JOB, confs
 
@@ -14,12 +14,9 @@ from lakekit.confs import ONE_JOB, confs
 class Listing:
     """The files of a filtered frame over a Delta table, as Delta's own planner picks them by their statistics."""
 
-    def __init__(self, rows: DataFrame, condition: Column) -> None:
-        self._session, self._condition = rows.sparkSession, condition
-        with confs(self._session, ONE_JOB):
-            plan = rows.where(condition)._jdf.queryExecution().optimizedPlan()
-        self._index: Any = plan.collectLeaves().apply(0).relation().location()
-        self._scan: Any = self._index.preparedScan()
+    def __init__(self, session: SparkSession, condition: Column, index: Any) -> None:
+        self._session, self._condition = session, condition
+        self._index, self._scan = index, index.preparedScan()
 
     def frame(self) -> DataFrame:
         """The rows of these files that meet the condition; Delta would list them anew, by another job, for every look."""
@@ -32,6 +29,14 @@ class Listing:
         """How many rows the files hold, where their statistics say so."""
         found = self._scan.scanned().rows()
         return int(str(found.get())) if found.isDefined() else None
+
+
+def listed(rows: DataFrame, condition: Column) -> Listing | None:
+    """List the files; ``None`` where nothing is left to list, since the condition can never hold."""
+    with confs(rows.sparkSession, ONE_JOB):
+        plan = rows.where(condition)._jdf.queryExecution().optimizedPlan()
+    leaf: Any = plan.collectLeaves().apply(0)
+    return Listing(rows.sparkSession, condition, leaf.relation().location()) if leaf.nodeName().startswith("LogicalRelation") else None
 
 
 def lacking(files: Sequence[Mapping[str, Any]] | None, column: str, values: Iterable[str]) -> bool:

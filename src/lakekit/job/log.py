@@ -14,7 +14,7 @@ logger = logging.getLogger("lakekit.job")
 
 
 def facts(outcome: Any) -> dict[str, Any]:
-    """What a step returned, as plain values: a `Commit`'s fields, a list of schema changes, or nothing.
+    """What a step returned, as plain values: the fields of a `Commit` or another fact sheet, a list of schema changes, or nothing.
 
     >>> facts(Commit("upsert", "sales.orders", "iceberg", read=3, applied=3, seconds=1.25))["read"]
     3
@@ -23,6 +23,8 @@ def facts(outcome: Any) -> dict[str, Any]:
     """
     if isinstance(outcome, Commit):
         return {**outcome.as_dict(), "seconds": round(outcome.seconds, 3)}
+    if hasattr(outcome, "as_dict"):
+        return dict(outcome.as_dict())
     if isinstance(outcome, Iterable) and not isinstance(outcome, str):
         return {"changes": [str(change) for change in outcome]}
     return {}

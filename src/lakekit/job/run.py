@@ -16,7 +16,7 @@ from lakekit.job.log import facts, line, logger
 from lakekit.job.progress import Watch
 from lakekit.job.references import SECRET_KEY
 from lakekit.job.spec import Job
-from lakekit.job.steps import DATA
+from lakekit.job.steps import CURRENT, DATA, ORDERED, PREVIOUS, ROWS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -80,7 +80,14 @@ class Work:
         """The incoming changes; holding them evaluates nothing."""
         source = self.job.source
         assert source is not None, "binding refuses a step that needs data where there is no source"
-        feed: ChangeFeed = source.function(**source.arguments, **({"spark": self.spark} if source.takes("spark") else {}))
+        return self._read(source)
+
+    def _read(self, reader: Call, **supplied: Any) -> ChangeFeed:
+        supplied |= {"spark": self.spark, PREVIOUS: self.table}
+        arguments = {**reader.arguments, **{name: value for name, value in supplied.items() if reader.takes(name)}}
+        if CURRENT in arguments:
+            arguments[CURRENT] = self._read(arguments[CURRENT], **dict.fromkeys(ORDERED, arguments["keys"]))
+        feed: ChangeFeed = reader.function(**arguments)
         return feed
 
     def create(self) -> None:
@@ -112,7 +119,7 @@ class Work:
     def _data(self, parameter: str) -> ChangeFeed | DataFrame:
         from lakekit.job.rows import rows_of
 
-        return rows_of(self.feed) if parameter == "df" else self.feed
+        return rows_of(self.feed) if parameter in ROWS else self.feed
 
     def _log(self, step: str, number: int, start: float, status: str, **values: Any) -> None:
         job, seconds = self.job, round(time.monotonic() - start, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from lakekit.job.bind import Call, bind
 from lakekit.job.document import Node, override, read
 from lakekit.job.names import nearest
 from lakekit.job.references import Scope, argument_names, resolve
-from lakekit.job.steps import SUPPLIED, readers, takes_data, verbs
+from lakekit.job.steps import CURRENT, ORDERED, SUPPLIED, readers, takes_data, verbs
 from lakekit.runtimes import FORMATS
 
 
@@ -118,10 +118,23 @@ def _bind_session(node: Node | None, job: str) -> Call:
 
 
 def _bind_source(node: Node | None) -> Call | None:
-    if node is None:
-        return None
-    name, body = _single(node, "source", readers())
-    return _call(name, readers()[name], body, f"source {name}")
+    return None if node is None else _bind_reader(node, "source", SUPPLIED)
+
+
+def _bind_reader(node: Node, what: str, supplied: tuple[str, ...]) -> Call:
+    """A reader's call; one that compares has another reader's call as its ``current``."""
+    name, body = _single(node, what, readers())
+    bare = Call(name, readers()[name], {}, body.place)
+    if not bare.takes(CURRENT):
+        return replace(bare, arguments=bind(bare.function, body, f"{what} {name}", supplied))
+    given = body.value if isinstance(body.value, dict) else {}
+    if CURRENT not in given:
+        raise ConfigError(
+            f'{body.place}: {what} {name}: the key "{CURRENT}" is missing. It holds the reader of the full load and its keys.'
+        )
+    current = _bind_reader(given[CURRENT], f"{what} {name}: {CURRENT}", (*SUPPLIED, *ORDERED))
+    rest = replace(body, value={key: child for key, child in given.items() if key != CURRENT})
+    return replace(bare, arguments={**bind(bare.function, rest, f"{what} {name}", (*supplied, CURRENT)), CURRENT: current})
 
 
 def _bind_step(node: Node, number: int, source: Call | None) -> Call:

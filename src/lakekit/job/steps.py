@@ -10,11 +10,18 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-DATA = ("feed", "feed_or_schema", "df", "members")
-"""Parameters through which a verb takes the incoming data; the job fills them from its source."""
+ROWS = ("df", "source_df", "members")
+DATA = ("feed", "feed_or_schema", *ROWS)
+"""Parameters through which a verb takes the incoming data, those of ``ROWS`` as plain rows; the job fills them from its source."""
 
-SUPPLIED = (*DATA, "self", "spark", "dry_run")
+PREVIOUS, CURRENT = "previous", "current"
+"""Of a reader that compares: what stands, which is the job's table, and what is compared with it, which names a reader of its own."""
+
+SUPPLIED = (*DATA, PREVIOUS, "self", "spark", "dry_run")
 """Parameters that a job fills by itself; a file may not name them."""
+
+ORDERED = ("keys", "sequence_by")
+"""What the reader below ``current`` is given: the keys of the comparison, and no order, because a full load has none."""
 
 
 def readers() -> dict[str, Callable[..., Any]]:

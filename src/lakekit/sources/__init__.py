@@ -11,5 +11,6 @@ from lakekit.sources.dms import dms
 from lakekit.sources.dynamodb import dynamodb
 from lakekit.sources.files import files
 from lakekit.sources.jdbc import jdbc
+from lakekit.sources.snapshot import snapshot
 
-__all__ = ["debezium", "dms", "dynamodb", "files", "jdbc"]
+__all__ = ["debezium", "dms", "dynamodb", "files", "jdbc", "snapshot"]
