@@ -18,6 +18,8 @@ from lakekit.columns import all_of, col, comparable, quoted
 SPREAD = "_lk_spread"
 """Tells events without a place in the order of a key apart, so that they need not come together."""
 
+_PAYLOAD = "_lk_payload"
+
 CLASS, OLDEST, NEXT = "_lk_class", "_lk_oldest", "_lk_next"
 """What became of an event inside its batch, the lowest sequence that the batch has of its key, and the next lower one."""
 
@@ -38,16 +40,19 @@ def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: 
     """
     live = is_live()
     is_delete = col(OP) == DELETE
-    content = _comparable_columns(events, payload)
-    # One sort serves both windows, and only plain columns order it: an expression would be shuffled beside its columns.
-    order = [is_delete.asc(), *(c.asc() for c in content)]
+    # As one struct the payload is copied from window to window in one piece, not column by column.
+    own = [c for c in sorted(payload) if c in events.columns]
+    packed = events.withColumn(_PAYLOAD, F.struct(*map(col, own)) if own else F.lit(True)).drop(*own)
+    content = comparable(col(_PAYLOAD), packed.schema[_PAYLOAD].dataType)
+    # One sort serves both windows, and only plain columns order it: an expression would be carried beside its columns.
+    order = [is_delete.asc(), content.asc()]
     by_key = [SPREAD, *map(quoted, keys)]
     at_sequence = Window.partitionBy(*by_key, SEQ).orderBy(*order)
     in_order = Window.partitionBy(*by_key).orderBy(col(SEQ).asc(), *order)
 
     shared = F.row_number().over(at_sequence) > 1
-    alike = is_delete | all_of(F.lag(c).over(at_sequence).eqNullSafe(c) for c in content)
-    seen = events.select(
+    alike = is_delete | F.lag(content).over(at_sequence).eqNullSafe(content)
+    seen = packed.select(
         "*",
         shared.alias("_lk_shared"),
         (shared & (F.lag(OP).over(at_sequence) == col(OP)) & alike).alias("_lk_again"),
@@ -69,14 +74,10 @@ def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: 
         .otherwise(OLDER)
     )
     oldest = F.min(F.when(kept, col(SEQ))).over(whole(in_order))
-    scratch = (SPREAD, "_lk_deleted_here", "_lk_again", "_lk_shared", "_lk_tied")
     below = F.max(F.when(kept, col(SEQ))).over(in_order.rowsBetween(Window.unboundedPreceding, -1))
-    return marked.withColumns({CLASS: what, OLDEST: oldest, NEXT: below}).drop(*scratch)
-
-
-def _comparable_columns(events: DataFrame, payload: Sequence[str]) -> list[Column]:
-    types = {f.name: f.dataType for f in events.schema.fields}
-    return [comparable(col(c), types[c]) for c in sorted(payload) if c in types]
+    judged = marked.withColumns({CLASS: what, OLDEST: oldest, NEXT: below})
+    unpacked = {c: col(_PAYLOAD).getField(c).alias(c) for c in own}
+    return judged.select(*(unpacked.get(c, col(c)) for c in events.columns if c != SPREAD), CLASS, OLDEST, NEXT)
 
 
 def is_live() -> Column:

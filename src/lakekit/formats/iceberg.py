@@ -183,7 +183,7 @@ class Iceberg(Adapter):
     def _rewritable(self, view: View, changes: ChangeSet) -> dict[str, tuple[str, ...]] | None:
         """The partitions that hold every row of these keys, when rewriting them in place is safe and pays."""
         columns = view.partition_columns
-        if view.merge_on_read or not columns or not changes.updates + changes.deletes or changes.width > self._broadcast_limit():
+        if view.merge_on_read or not columns or not changes.updates + changes.deletes or changes.width > self.broadcast_limit():
             return None
         if self._load().spec().fields().size() != len(columns) or self._load().specs().size() > 1:
             return None
@@ -191,11 +191,6 @@ class Iceberg(Adapter):
         if len(found) < len(columns) or self._stored_rows(view, found) < _PAYS_FROM * changes.size:
             return None
         return found
-
-    def _broadcast_limit(self) -> int:
-        """Bytes of changed rows that the driver can hold and hand out."""
-        jvm: Any = self.spark._jvm
-        return int(jvm.java.lang.Runtime.getRuntime().maxMemory()) // 5
 
     def _stored_rows(self, view: View, partitions: Mapping[str, tuple[str, ...]]) -> int:
         """How many rows the partitions hold, from the manifests."""
