@@ -148,6 +148,7 @@ class Delta(Adapter):
             ddl += f" COMMENT {text(spec.comment)}"
         if self.exists():
             return
+        catalog.check_free(self.spark, self.table, self.path, self.name)
         with translated(self.table, "creating it"):
             if not catalog.is_path(self.table):
                 self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {dotted('spark_catalog', catalog.name_parts(self.table)[0])}")
