@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     spark = lk.session(warehouse=folder / "warehouse", app_name="lakekit-torture", conf=QUICK)
     failures = 0
     if options.rounds:
-        with rival(spark, folder) as writer:
+        with rival(spark, {mode.format for mode in modes}, folder) as writer:
             for mode in modes:
                 work = lambda mode=mode: races(new_subject(spark, mode, "raced"), writer, options.rounds, options.seed, folder)  # noqa: E731
                 failures += _report(f"{mode.id} races", work)

@@ -18,7 +18,7 @@ from lakekit.columns import col
 from lakekit.confs import ONE_JOB, confs
 from lakekit.literals import encoded, encoded_struct, literal, literal_struct
 
-_CLASSES = (WINNER, OLDER, REPEATED, TIED, TRUNCATION, IGNORED, BAD)
+CLASSES = (WINNER, OLDER, REPEATED, TIED, TRUNCATION, IGNORED, BAD)
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,21 @@ def kept(df: DataFrame) -> Iterator[DataFrame]:
         _rows(checkpointed).unpersist(False)
 
 
+def shuffled(df: DataFrame) -> DataFrame:
+    """A frame whose plan ends in a shuffle, to be looked at more than once: Spark keeps the shuffle's files while the frame lives.
+
+    What lies beneath runs once, and unlike a kept frame nothing is copied. The frame still tells how its rows are partitioned.
+    """
+    session = df.sparkSession
+    jvm: Any = session._jvm
+    with confs(session, ONE_JOB):  # adaptive execution would hand out the rows of a stage of its own
+        rows = df._jdf.queryExecution().toRdd()
+    module = getattr(getattr(jvm.org.apache.spark.sql.execution, "LogicalRDD$"), "MODULE$")
+    leaf = module.fromDataset(rows, df._jdf, False)  # what a checkpoint of Spark's is made of
+    frames = getattr(jvm, df._jdf.getClass().getName())  # Spark 4 has moved the class
+    return DataFrame(frames.ofRows(session._jsparkSession, leaf), session)
+
+
 def _rows(checkpointed: DataFrame) -> Any:
     return checkpointed._jdf.queryExecution().logical().rdd()
 
@@ -99,7 +114,7 @@ def evaluate(judged: DataFrame, keys: Sequence[str], partition_keys: Sequence[st
     first = sequence.fields[0]
     truncation = F.max(F.when(col(CLASS) == TRUNCATION, col(SEQ)))
     summary = judged.select("*", F.when(live, col(SEQ).getField(first.name)).alias("_lk_first")).agg(
-        *(F.count_if(col(CLASS) == c).alias(c) for c in _CLASSES),
+        *(F.count_if(col(CLASS) == c).alias(c) for c in CLASSES),
         F.count_if((col(CLASS) == WINNER) & (col(OP) == DELETE)).alias("deletes"),
         F.count_if(live & col("_lk_first").isNull()).alias("unbounded"),
         F.count_if(digits if digits is not None else F.lit(False)).alias("digits"),
@@ -113,7 +128,7 @@ def evaluate(judged: DataFrame, keys: Sequence[str], partition_keys: Sequence[st
         events=judged,
         keys=tuple(keys),
         sequence=sequence,
-        counts={c: found[c] for c in _CLASSES},
+        counts={c: found[c] for c in CLASSES},
         deletes=found["deletes"],
         truncations_at_last=_count_at(judged, truncated),
         digits=found["digits"],

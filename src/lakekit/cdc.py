@@ -15,6 +15,11 @@ from pyspark.sql import functions as F
 from lakekit.changes import DELETE, IGNORE, OP, REASON, SEQ, TRUNCATE, UPSERT
 from lakekit.columns import all_of, col, comparable, quoted
 
+SPREAD = "_lk_spread"
+"""Tells events without a place in the order of a key apart, so that they need not come together."""
+
+_PAYLOAD = "_lk_payload"
+
 CLASS, OLDEST, NEXT = "_lk_class", "_lk_oldest", "_lk_next"
 """What became of an event inside its batch, the lowest sequence that the batch has of its key, and the next lower one."""
 
@@ -28,25 +33,26 @@ INSERT, UPDATE, REMOVE, NOTHING = "insert", "update", "delete", "nothing"
 APPLIED, STALE, DUPLICATE, EQUAL, BEYOND = "applied", "stale", "duplicate", "equal", "beyond"
 
 
-def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: str, by: Sequence[str] = ()) -> DataFrame:
-    """Say of each event what it is inside its batch.
+def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: str) -> DataFrame:
+    """Say of each ``gathered`` event what it is inside its batch.
 
-    Adds ``_lk_class`` (winner, older, repeated, tied, truncation, ignored, bad), ``_lk_oldest``, ``_lk_next``. One shuffle, one sort;
-    rows that have no place in the order of a key (bad, ignored, truncation) are spread, not gathered in one task. *by* names the
-    keys to shuffle by (default: all).
+    Adds ``_lk_class`` (winner, older, repeated, tied, truncation, ignored, bad), ``_lk_oldest``, ``_lk_next``. One sort.
     """
-    live = col(REASON).isNull() & col(OP).isin(UPSERT, DELETE)
+    live = is_live()
     is_delete = col(OP) == DELETE
-    content = _comparable_columns(events, payload)
-    # One sort serves both windows, and only plain columns order it: an expression would be shuffled beside its columns.
-    order = [is_delete.asc(), *(c.asc() for c in content)]
-    by_key = ["_lk_spread", *map(quoted, keys)]
+    # As one struct the payload is copied from window to window in one piece, not column by column.
+    own = [c for c in sorted(payload) if c in events.columns]
+    packed = events.withColumn(_PAYLOAD, F.struct(*map(col, own)) if own else F.lit(True)).drop(*own)
+    content = comparable(col(_PAYLOAD), packed.schema[_PAYLOAD].dataType)
+    # One sort serves both windows, and only plain columns order it: an expression would be carried beside its columns.
+    order = [is_delete.asc(), content.asc()]
+    by_key = [SPREAD, *map(quoted, keys)]
     at_sequence = Window.partitionBy(*by_key, SEQ).orderBy(*order)
     in_order = Window.partitionBy(*by_key).orderBy(col(SEQ).asc(), *order)
 
     shared = F.row_number().over(at_sequence) > 1
-    alike = is_delete | all_of(F.lag(c).over(at_sequence).eqNullSafe(c) for c in content)
-    seen = gathered(events, live, by or keys).select(
+    alike = is_delete | F.lag(content).over(at_sequence).eqNullSafe(content)
+    seen = packed.select(
         "*",
         shared.alias("_lk_shared"),
         (shared & (F.lag(OP).over(at_sequence) == col(OP)) & alike).alias("_lk_again"),
@@ -68,23 +74,25 @@ def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: 
         .otherwise(OLDER)
     )
     oldest = F.min(F.when(kept, col(SEQ))).over(whole(in_order))
-    scratch = ("_lk_spread", "_lk_deleted_here", "_lk_again", "_lk_shared", "_lk_tied")
     below = F.max(F.when(kept, col(SEQ))).over(in_order.rowsBetween(Window.unboundedPreceding, -1))
-    return marked.withColumns({CLASS: what, OLDEST: oldest, NEXT: below}).drop(*scratch)
+    judged = marked.withColumns({CLASS: what, OLDEST: oldest, NEXT: below})
+    unpacked = {c: col(_PAYLOAD).getField(c).alias(c) for c in own}
+    return judged.select(*(unpacked.get(c, col(c)) for c in events.columns if c != SPREAD), CLASS, OLDEST, NEXT)
 
 
-def _comparable_columns(events: DataFrame, payload: Sequence[str]) -> list[Column]:
-    types = {f.name: f.dataType for f in events.schema.fields}
-    return [comparable(col(c), types[c]) for c in sorted(payload) if c in types]
+def is_live() -> Column:
+    """Whether an event has a place in the order of its key: bad and ignored ones and truncations have none."""
+    return col(REASON).isNull() & col(OP).isin(UPSERT, DELETE)
 
 
-def gathered(events: DataFrame, live: Column, keys: Sequence[str]) -> DataFrame:
+def gathered(events: DataFrame, keys: Sequence[str], partitions: int | None = None) -> DataFrame:
     """The one shuffle: events of a key come together, events without a place in its order are spread by ``_lk_spread``.
 
     Named here, or Spark would shuffle once for the window over key and sequence and once more for the one over the key.
     """
-    spread = events.withColumn("_lk_spread", F.when(~live, F.monotonically_increasing_id()))
-    return spread.repartition("_lk_spread", *map(col, keys))
+    spread = events.withColumn(SPREAD, F.when(~is_live(), F.monotonically_increasing_id()))
+    by = [col(SPREAD), *map(col, keys)]
+    return spread.repartition(*by) if partitions is None else spread.repartition(partitions, *by)
 
 
 def whole(window: WindowSpec) -> WindowSpec:

@@ -30,12 +30,13 @@ from lakekit.cdc import (
     OLDEST,
     REMOVE,
     REPEATED,
+    SPREAD,
     STALE,
     TIED,
     TRUNCATION,
     UPDATE,
     VERDICT,
-    gathered,
+    is_live,
     whole,
 )
 from lakekit.changes import ABSENT, DELETE, HIDDEN, IGNORE, OP, REASON, SEQ, TRUNCATE, UPSERT
@@ -72,23 +73,23 @@ class Shape:
         return f"_lk_v{self.table.index(name)}"
 
 
-def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: str, by: Sequence[str] = ()) -> DataFrame:
-    """Say of each event what it is inside its batch: older (it takes part), repeated, tied, truncation, ignored or bad.
+def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: str) -> DataFrame:
+    """Say of each ``gathered`` event what it is inside its batch: older (it takes part), repeated, tied, truncation, ignored or bad.
 
     Upserts of one key and sequence that author different columns are no tie. Under ``ties="content"`` each column takes the
     largest value that is authored at the sequence.
     """
-    live = col(REASON).isNull() & col(OP).isin(UPSERT, DELETE)
+    live = is_live()
     types = {f.name: f.dataType for f in events.schema.fields}
     absent = [col(ABSENT)] if ABSENT in events.columns else []
     content = [comparable(col(c), types[c]) for c in sorted(payload)]
     is_delete = col(OP) == DELETE
-    by_key = ["_lk_spread", *map(quoted, keys)]
+    by_key = [SPREAD, *map(quoted, keys)]
     at_sequence = Window.partitionBy(*by_key, SEQ).orderBy(is_delete.asc(), *(c.asc() for c in (*content, *absent)))
     again = (F.lag(OP).over(at_sequence) == col(OP)) & (
         is_delete | all_of(F.lag(c).over(at_sequence).eqNullSafe(c) for c in (*content, *absent))
     )
-    seen = gathered(events, live, by or keys).select(
+    seen = events.select(
         "*",
         F.coalesce(again, F.lit(False)).alias("_lk_again"),
         F.max(is_delete).over(whole(at_sequence)).alias("_lk_deleted_here"),
@@ -105,7 +106,7 @@ def judge(events: DataFrame, keys: Sequence[str], payload: Sequence[str], ties: 
         .otherwise(OLDER)
     )
     values = {c: _largest(events, c, types[c], at_sequence) for c in payload} if ties == "content" else {}
-    scratch = ["_lk_spread", "_lk_again", "_lk_deleted_here", *(f"_lk_clash_{i}" for i in range(len(payload)))]
+    scratch = [SPREAD, "_lk_again", "_lk_deleted_here", *(f"_lk_clash_{i}" for i in range(len(payload)))]
     return seen.withColumns({CLASS: what, OLDEST: col(SEQ), **values}).drop(*scratch)
 
 

@@ -29,6 +29,8 @@ LOCAL = {
     "spark.sql.shuffle.partitions": "2",
     # Listing files with many tasks made a VACUUM of one file take 30 s.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
+    # Spark keeps a hundred compiled classes, fewer than one upsert needs, and so would compile each anew every time.
+    "spark.sql.codegen.cache.maxEntries": "2000",
 }
 DRIVER_MEMORY = "2g"
 SECRET = re.compile(r"secret|password|token|credential|access\.?key", re.IGNORECASE)  # keys whose values no message shows

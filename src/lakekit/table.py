@@ -23,6 +23,7 @@ from lakekit.dimension import Dimension, Surrogate
 from lakekit.errors import CommitConflict, ConfigError, DataRejected, EngineError, SchemaConflict, TableNotFound
 from lakekit.formats import ADAPTERS, Adapter, adapter_for
 from lakekit.formats.base import Spec, View
+from lakekit.gateway import remember_names
 from lakekit.guard import counting, observed
 from lakekit.memory import Memory, missing_fields, wanted
 from lakekit.partitioning import Transform, parse
@@ -48,6 +49,7 @@ class Table(Dimension):
         self._format = format
         if format is not None:
             adapter_for(format)
+        remember_names(spark)
 
     def __repr__(self) -> str:
         return f"Table({self.name!r}, format={self._format!r})"

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit import cdc_partial, journal, plan_complete, plan_partial, quarantine
-from lakekit.batch import Batch, evaluate, first_row, kept, size_of
-from lakekit.cdc import BAD, REPEATED, TIED, judge
+from lakekit import cdc_partial, first_load, journal, plan_complete, plan_partial, quarantine
+from lakekit.batch import Batch, evaluate, first_row, kept, shuffled, size_of
+from lakekit.cdc import BAD, REPEATED, TIED, gathered, judge
 from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_text, events
 from lakekit.columns import col, same_type
 from lakekit.commit import Commit
@@ -77,18 +77,32 @@ def evaluated(request: Request, view: View) -> Iterator[Batch]:
     canonical = events(feed, types, sequence, request.target.table.unstorable(view.schema, view.partition_columns))
     if request.verb is not None:
         canonical = request.verb.events(canonical)
-    judging = cdc_partial.judge if request.memory.partial else judge
     partition_keys = [k for k in feed.keys if k in view.partition_columns]
+    size = size_of(feed.df)
     complete = len(partition_keys) == len(view.partition_columns) > 0
-    placed = request.verb is None and view.empty and complete and size_of(feed.df) <= PLACED_BYTES
-    judged = judging(canonical, feed.keys, feed.payload, feed.ties, partition_keys if placed else ())
+    placed = request.verb is None and view.empty and complete and size <= PLACED_BYTES
+    by, digits = partition_keys if placed else feed.keys, digits_as_text(feed)
+    if view.empty and request.verb is None and not request.memory.partial and feed.guard is None:
+        spread = shuffled(gathered(canonical, by, _tasks(feed.df.sparkSession, size)))
+        plain = first_load.read_off(spread, feed.keys, sequence, digits)
+        if plain is not None:
+            yield replace(plain, placed=placed)
+            return
+    else:
+        spread = gathered(canonical, by)
+    judged = (cdc_partial.judge if request.memory.partial else judge)(spread, feed.keys, feed.payload, feed.ties)
     with ExitStack() as stack:
         with counting(feed.df.sparkSession) if feed.guard else nullcontext():
             kept_events = stack.enter_context(kept(judged))
-        batch = evaluate(kept_events, feed.keys, partition_keys, sequence, digits_as_text(feed))
+        batch = evaluate(kept_events, feed.keys, partition_keys, sequence, digits)
         if feed.guard:
             feed.guard.check(observed(judged), batch.counts[REPEATED] + batch.counts[TIED])
         yield replace(batch, placed=placed)
+
+
+def _tasks(spark: SparkSession, source_bytes: int) -> int:
+    most = int(spark.conf.get("spark.sql.shuffle.partitions") or 200)
+    return first_load.tasks(source_bytes, spark.sparkContext.defaultParallelism, most)
 
 
 def refuse(request: Request, batch: Batch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,8 @@ class Tally:
 
     mode: str
     rounds: int = 0
+    length: float = 0.0
+    """Seconds of an upsert in a new process."""
     events: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
@@ -68,24 +70,24 @@ def batch_of(round_: int, dice: random.Random) -> list[Row]:
     return [change(n) for n in dice.sample(range(KEYS), KEYS // 2)]
 
 
-def kills(spark: SparkSession, mode: Mode, rounds: int, seed: int, folder: Path, name: str = "killed") -> Tally:
+def kills(spark: SparkSession, mode: Mode, rounds: int, seed: int, folder: Path, length: float = 0.0) -> Tally:
     """Kill a writer at a random moment of each upsert; the same batch again must give the table of a clean run.
 
     The moments are spread over the length of an upsert: the k-th of n kills falls into the k-th part. The next writer
-    starts while the current one is at work.
+    starts while the current one is at work. *length*: how long an upsert takes in a new process, if that is known.
     """
     dice, tally = random.Random(seed), Tally(f"{mode.id} kills")
-    made = new_subject(spark, mode, name)
+    made = new_subject(spark, mode, "killed")
     made.upsert([{"id": f"k{n:03}", "seq": 0, "op": "U", "region": REGIONS[n % 3], "v": "base"} for n in range(KEYS)])
-    writers = _writers(warehouse_of(spark), folder, rounds + 1)
-    length = _length(made, next(writers), folder, dice)
+    writers = _writers(warehouse_of(spark), mode.format, folder, rounds + (not length))
+    tally.length = length or _length(made, next(writers), folder, dice)
     moments = [(k + dice.random()) / rounds for k in range(rounds)]
     dice.shuffle(moments)
     for k, (moment, writer) in enumerate(zip(moments, writers, strict=True), start=2):
         rows = batch_of(k, dice)
         batch = _stored(made, rows, folder / f"{made.table.name}_{k}")
         writer.wait_until_ready().tell(**order(made, batch))
-        time.sleep(moment * length)
+        time.sleep(moment * tally.length)
         tally.events["caught at work" if writer.kill() else "finished before the kill"] += 1
         _mend(made, rows, tally)
         tally.rounds += 1
@@ -117,15 +119,15 @@ def _length(made: Subject, writer: Writer, folder: Path, dice: random.Random) ->
     return float(answer["seconds"])
 
 
-def _writers(warehouse: str, folder: Path, number: int) -> Iterator[Writer]:
+def _writers(warehouse: str, format: str, folder: Path, number: int) -> Iterator[Writer]:
     """Writers one after the other, each started before its predecessor is used; none outlives the loop."""
     folder.mkdir(parents=True, exist_ok=True)
     coming: list[Writer] = []
     try:
         for n in range(number):
-            coming = coming or [Writer(warehouse, folder / f"writer_{n}.log").wait_until_ready()]
+            coming = coming or [Writer(warehouse, [format], folder / f"writer_{n}.log").wait_until_ready()]
             current = coming.pop()
-            coming = [Writer(warehouse, folder / f"writer_{n + 1}.log")] if n + 1 < number else []
+            coming = [Writer(warehouse, [format], folder / f"writer_{n + 1}.log")] if n + 1 < number else []
             try:
                 yield current
             finally:
@@ -173,10 +175,10 @@ def rivals(round_: int) -> tuple[list[Row], list[Row]]:
 
 
 @contextmanager
-def rival(spark: SparkSession, folder: Path) -> Iterator[Writer]:
+def rival(spark: SparkSession, formats: Iterable[str], folder: Path) -> Iterator[Writer]:
     """A second process on the same warehouse."""
     folder.mkdir(parents=True, exist_ok=True)
-    writer = Writer(warehouse_of(spark), folder / "rival.log")
+    writer = Writer(warehouse_of(spark), formats, folder / "rival.log")
     try:
         yield writer.wait_until_ready()
     finally:

@@ -15,9 +15,10 @@ from tests.contract.harness import MODES
 @pytest.mark.parametrize("format", dict.fromkeys(mode.format for mode in MODES))
 def test_killed_writers(spark: SparkSession, format: str, tmp_path: Path) -> None:
     both = [mode for mode in MODES if mode.format == format]
-    caught = 0
+    caught, length = 0, 0.0
     for mode, rounds in zip(both, (2, 1), strict=True):
-        tally = kills(spark, mode, rounds, seed=rounds, folder=tmp_path)
+        tally = kills(spark, mode, rounds, seed=rounds, folder=tmp_path, length=length)
+        length = tally.length
         assert tally.rounds == rounds
         caught += tally.events["caught at work"]
     assert caught > 0, "no kill fell into an upsert"

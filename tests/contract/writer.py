@@ -1,7 +1,7 @@
 """Another process that upserts when told to: the one that gets killed, and the rival of a race.
 
-Run as ``python -m tests.contract.writer WAREHOUSE``. It says ``ready``, then obeys one JSON line after the other and answers each with
-one JSON line. ``Writer`` is its handle in the test's process.
+Run as ``python -m tests.contract.writer WAREHOUSE FORMAT...``. It says ``ready``, then obeys one JSON line after the other and answers
+each with one JSON line. ``Writer`` is its handle in the test's process.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,11 +23,11 @@ ROOT = Path(__file__).parents[2]
 class Writer:
     """A handle on a writer process and its JVM; they form one process group, so that one signal ends both."""
 
-    def __init__(self, warehouse: str, log: Path) -> None:
+    def __init__(self, warehouse: str, formats: Iterable[str], log: Path) -> None:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
         self._log = log.open("w")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.contract.writer", warehouse],
+            [sys.executable, "-m", "tests.contract.writer", warehouse, *formats],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -79,14 +80,14 @@ def _stdout(process: subprocess.Popen[str]) -> IO[str]:
     return process.stdout
 
 
-def serve(warehouse: str) -> None:
+def serve(warehouse: str, *formats: str) -> None:
     """Obey orders from standard input until it ends."""
     import lakekit as lk
     from lakekit.testing.plugin import QUICK
 
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nothing but answers goes to the other side: the JVM inherits standard output and writes there too
-    spark = lk.session(warehouse=warehouse, app_name="lakekit-writer", conf=QUICK)
+    spark = lk.session(*formats, warehouse=warehouse, app_name="lakekit-writer", conf=QUICK)
     _say(answers, {"ready": True})
     for line in sys.stdin:
         order = json.loads(line)
@@ -109,4 +110,4 @@ def _say(answers: IO[str], answer: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

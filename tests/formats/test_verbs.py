@@ -34,6 +34,9 @@ def test_life_of_a_table(spark: SparkSession, mode: Mode) -> None:
     table.create(SCHEMA)  # it exists: nothing happens
     assert table.exists() and table.df().columns == ["id", "name", "region", "at"] and names(table) == set()
     assert lk.Table(spark, table.name).format == mode.format
+    for other in {m.format for m in MODES if {m.format, mode.format} == {"delta", "hudi"}}:  # one catalog and one folder for both
+        with pytest.raises(lk.errors.ConfigError, match=f"{mode.format} already"):
+            lk.Table(spark, table.name, format=other).create(SCHEMA)
 
     first = table.append(rows(spark, (1, "a", "EU"), (2, "b", "EU"), (3, "c", "US")))
     assert (first.read, first.applied, first.inserted, first.changed) == (3, 3, 3, True) and first.files_added > 0

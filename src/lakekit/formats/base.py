@@ -153,6 +153,11 @@ class Adapter(ABC):
     def read(self, version: str | None = None) -> DataFrame:
         """All stored columns at a version (default: the current one)."""
 
+    def broadcast_limit(self) -> int:
+        """Bytes of changed rows that the driver can hold and hand out."""
+        jvm: Any = self.spark._jvm
+        return int(jvm.java.lang.Runtime.getRuntime().maxMemory()) // 5
+
     def scan(self, version: str | None, condition: Column) -> Scan:
         """The stored rows that meet a condition, from the files that metadata does not rule out; made to be looked at repeatedly."""
         found = self.read(version).where(condition)

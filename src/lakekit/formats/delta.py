@@ -150,6 +150,7 @@ class Delta(Adapter):
             ddl += f" COMMENT {text(spec.comment)}"
         if self.exists():
             return
+        catalog.check_free(self.spark, self.table, self.path, self.name)
         with translated(self.table, "creating it"):
             if not catalog.is_path(self.table):
                 self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {dotted('spark_catalog', catalog.name_parts(self.table)[0])}")
@@ -162,11 +163,15 @@ class Delta(Adapter):
 
     def apply(self, view: View, changes: ChangeSet, token: str) -> None:
         # The source is kept by lakekit already: Delta need not write it down once more before it reads it twice.
-        kept = {"spark.databricks.delta.merge.materializeSource": "none", **self._one_job(view)}
+        one_job = self._one_job(view)
+        kept = {"spark.databricks.delta.merge.materializeSource": "none", **one_job}
+        # Nobody can tell Spark how few these rows are: it would sort both sides to find the files that they touch.
+        known_few = not one_job and changes.width <= self.broadcast_limit()
+        rows = changes.rows.hint("broadcast") if known_few else changes.rows
         if changes.placed:
             kept["spark.databricks.delta.merge.repartitionBeforeWrite.enabled"] = "false"
         session = changes.rows.sparkSession  # inside foreachBatch a session of its own, which alone knows the source
-        with translated(self.table, "applying the changes"), self._marked(token, session, **kept), named(changes.rows) as source:
+        with translated(self.table, "applying the changes"), self._marked(token, session, **kept), named(rows) as source:
             session.sql(merge(self.target, source, changes))
 
     def _one_job(self, view: View) -> dict[str, str]:

@@ -133,7 +133,7 @@ class Hudi(Adapter):
         partitions = [self.can(self.partitioning, type(t), f"partition transform {t.name}")(t) for t in spec.partitioning]
         for name in partitions:
             self.can({name: unpartitionable(spec.schema[name].dataType) or True}, name, f"partition_by {name}")
-        self._check_name()
+        catalog.check_free(self.spark, self.table, self.path, self.name)
         mode = self.modes["merge-on-read" if spec.merge_on_read else "copy-on-write"]
         with held(self.spark, self.table, self.path, {**lock_confs(self.spark), **spec.properties}):
             if self.exists():
@@ -141,11 +141,6 @@ class Hudi(Adapter):
             with translated(self.table, "creating it"):
                 make(self.spark, self.path, spec, mode, partitions)
                 self._register(HudiTable(self.spark, self.path))
-
-    def _check_name(self) -> None:
-        found = None if catalog.is_path(self.table) else catalog.registered(self.spark, self.table)
-        if found is not None and found[0].lower() != self.name:
-            raise ConfigError(f"{self.table}: the catalog has a table of this name in format {found[0]}. Choose another name, or drop it.")
 
     def apply(self, view: View, changes: ChangeSet, token: str) -> None:
         table = self._load()

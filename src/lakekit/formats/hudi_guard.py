@@ -23,6 +23,7 @@ from pyspark.sql import SparkSession
 from lakekit.errors import CommitConflict
 from lakekit.formats.failures import translated
 from lakekit.formats.hudi_table import storage_conf
+from lakekit.gateway import as_dict
 
 PROVIDER = "hoodie.write.lock.provider"
 TIMEOUT = "hoodie.write.lock.wait_time_ms"
@@ -55,7 +56,7 @@ def lock_confs(spark: SparkSession) -> dict[str, str]:
     """The session's confs ``hoodie.write.lock.*``, for tables that name no provider themselves."""
     java = _java(spark)
     every = java.scala.collection.JavaConverters.mapAsJavaMapConverter(spark._jsparkSession.conf().getAll()).asJava()
-    return {str(k): str(v) for k, v in every.items() if str(k).startswith("hoodie.write.lock.")}
+    return {k: v for k, v in as_dict(java, every).items() if k.startswith("hoodie.write.lock.")}
 
 
 def local_folder(path: str) -> Path | None:

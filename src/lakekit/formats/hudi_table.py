@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
+from lakekit.gateway import as_dict, elements
+
 META = ("_hoodie_commit_time", "_hoodie_commit_seqno", "_hoodie_record_key", "_hoodie_partition_path", "_hoodie_file_name")
 """The columns that Hudi itself puts before each row."""
 
@@ -74,7 +76,7 @@ class HudiTable:
     @cached_property
     def properties(self) -> Mapping[str, str]:
         """``hoodie.properties``."""
-        return {str(k): str(v) for k, v in self.config.getProps().items()}
+        return as_dict(self._jvm, self.config.getProps())
 
     @property
     def name(self) -> str:
@@ -120,7 +122,7 @@ class HudiTable:
 
     def _sorted(self, timeline: Any) -> list[Instant]:
         done = timeline.getCommitsTimeline().filterCompletedInstants().getInstants()
-        found = (Instant(i.requestedTime(), i.getCompletionTime() or i.requestedTime(), i.getAction(), i) for i in done)
+        found = (Instant(i.requestedTime(), i.getCompletionTime() or i.requestedTime(), i.getAction(), i) for i in elements(done))
         return sorted(found, key=lambda i: i.order)
 
     @cached_property

@@ -21,6 +21,7 @@ from lakekit.formats.failures import translated
 from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue
 from lakekit.formats.session_catalog import is_path
 from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, properties_ddl, replace_where, text
+from lakekit.gateway import elements
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 from lakekit.pruning import values_of
 
@@ -123,8 +124,8 @@ class Iceberg(Adapter):
         )
 
     def _identity_columns(self, table: Any) -> tuple[str, ...]:
-        spec, schema = table.spec(), table.schema()
-        return tuple(schema.findColumnName(f.sourceId()) for f in spec.fields() if f.transform().isIdentity())
+        fields, schema = elements(table.spec().fields()), table.schema()
+        return tuple(schema.findColumnName(f.sourceId()) for f in fields if f.transform().isIdentity())
 
     def read(self, version: str | None = None) -> DataFrame:
         # By name, the one spelling that every Spark line understands: of the read options, `snapshot-id` is refused by the newer
@@ -184,7 +185,7 @@ class Iceberg(Adapter):
     def _rewritable(self, view: View, changes: ChangeSet) -> dict[str, tuple[str, ...]] | None:
         """The partitions that hold every row of these keys, when rewriting them in place is safe and pays."""
         columns = view.partition_columns
-        if view.merge_on_read or not columns or not changes.updates + changes.deletes or changes.width > self._broadcast_limit():
+        if view.merge_on_read or not columns or not changes.updates + changes.deletes or changes.width > self.broadcast_limit():
             return None
         if self._load().spec().fields().size() != len(columns) or self._load().specs().size() > 1:
             return None
@@ -192,11 +193,6 @@ class Iceberg(Adapter):
         if len(found) < len(columns) or self._stored_rows(view, found) < _PAYS_FROM * changes.size:
             return None
         return found
-
-    def _broadcast_limit(self) -> int:
-        """Bytes of changed rows that the driver can hold and hand out."""
-        jvm: Any = self.spark._jvm
-        return int(jvm.java.lang.Runtime.getRuntime().maxMemory()) // 5
 
     def _stored_rows(self, view: View, partitions: Mapping[str, tuple[str, ...]]) -> int:
         """How many rows the partitions hold, from the manifests."""
@@ -338,6 +334,9 @@ def in_partitions(partitions: Mapping[str, tuple[str, ...]]) -> Column:
 
 def default_catalog(spark: Any) -> str:
     """The session's Iceberg catalog: the default catalog where it is one, else the only one there, else ``lake``."""
+    for name in (spark.conf.get("spark.sql.defaultCatalog", ""), "lake"):
+        if spark.conf.get(f"spark.sql.catalog.{name}", "") in (_SPARK_CATALOG, _SESSION_CATALOG):
+            return str(name)
     confs_ = {row[0]: row[1] for row in spark.sparkContext.getConf().getAll()}
     confs_.update(spark.conf.getAll if isinstance(getattr(spark.conf, "getAll", None), dict) else {})
     found = sorted(
@@ -345,11 +344,8 @@ def default_catalog(spark: Any) -> str:
         for k, v in confs_.items()
         if k.startswith("spark.sql.catalog.") and k.count(".") == 3 and v in (_SPARK_CATALOG, _SESSION_CATALOG)
     )
-    preferred = confs_.get("spark.sql.defaultCatalog")
-    if preferred in found:
-        return str(preferred)
     if not found:
         raise ConfigError(
             "the session has no Iceberg catalog. Build it with lk.session('iceberg') or set spark.sql.catalog.lake=" + _SPARK_CATALOG
         )
-    return "lake" if "lake" in found else found[0]
+    return str(found[0])

@@ -13,6 +13,8 @@ from lakekit.errors import ConfigError
 from lakekit.formats.sql import dotted, text
 
 _CATALOG = "spark_catalog"
+_MARKERS = {"delta": "_delta_log", "hudi": ".hoodie"}
+"""By what folder a table's files tell their format."""
 
 
 def is_path(name: str) -> bool:
@@ -59,6 +61,18 @@ def default_location(spark: SparkSession, name: str) -> str:
     if catalog.databaseExists(database):
         return f"{catalog.getDatabaseMetadata(database).locationUri().toString().rstrip('/')}/{table}"
     return f"{str(spark.conf.get('spark.sql.warehouse.dir')).rstrip('/')}/{database}.db/{table}"
+
+
+def check_free(spark: SparkSession, name: str, path: str, format: str) -> None:
+    """Raise ``ConfigError`` where the catalog, or the folder itself, has a table of another format in this place."""
+    known = None if is_path(name) else registered(spark, name)
+    others = {other for other, marker in _MARKERS.items() if other != format and folder_exists(spark, f"{path}/{marker}")}
+    if known is not None and known[0].lower() != format:
+        others.add(known[0])
+    if others:
+        raise ConfigError(
+            f"{name}: here is a table of format {', '.join(sorted(others))} already. Choose another name, or drop that table first."
+        )
 
 
 def folder_exists(spark: SparkSession, path: str) -> bool:
