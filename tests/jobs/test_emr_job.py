@@ -26,7 +26,7 @@ def submit(tmp_path: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     """``spark-submit --jars … --conf … jobs/emr.py <argv>``."""
     paths = jars.ensure(RUNTIME.coordinates(["iceberg"]))
     confs = local_confs([wiring("iceberg")], str(tmp_path / "lake"))
-    confs["spark.driver.extraJavaOptions"] += " -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"  # a short run: half the time
+    confs["spark.driver.extraJavaOptions"] += " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # a short run: half the time
     home = Path(pyspark.__file__).parent
     return subprocess.run(
         [
