@@ -52,7 +52,7 @@ def session(
     installed Spark) fetched once and verified, extensions in the right order, Iceberg's catalog ``lake`` and Spark's own
     warehouse at ``warehouse`` (default ``LAKEKIT_WAREHOUSE``, else ``./spark-warehouse``). ``conf`` overrides any conf; ``extras``
     names further jar groups (``aws``, ``jdbc``). ``LAKEKIT_DRIVER_MEMORY`` sets the driver's memory (default 2g), ``LAKEKIT_JAVA_OPTIONS``
-    adds Java options: ``-XX:TieredStopAtLevel=1 -XX:+UseSerialGC`` almost halves the time of tests on small tables.
+    adds Java options; docs/session.md names those that more than halve the time of tests on small tables.
 
     Where one is live, and on Glue, EMR and under spark-submit, that session is returned after a check of classes and confs: no
     jar is ever added to a running JVM, and of ``conf`` only what Spark lets change at run time is set.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pyspark.sql import SparkSession
 
@@ -9,6 +11,7 @@ import lakekit as lk
 from lakekit.formats.base import VERSIONS, Unsupported
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 from lakekit.testing import assert_same_rows
+from tests.contract.faults import warehouse_of
 from tests.contract.harness import MODES, Mode
 
 SCHEMA = "id int, name string, region string, at timestamp"
@@ -73,6 +76,15 @@ def test_life_of_a_table(spark: SparkSession, mode: Mode) -> None:
     assert not table.exists()
     with pytest.raises(lk.errors.TableNotFound):
         table.df()
+
+
+def test_a_log_without_a_commit_is_no_table_yet(spark: SparkSession) -> None:
+    """A rival that creates the table makes the folder of its log first."""
+    (Path(warehouse_of(spark)) / "verbs.db" / "begun" / "_delta_log").mkdir(parents=True)
+    table = lk.Table(spark, "verbs.begun", format="delta")
+    assert not table.exists()
+    table.create(SCHEMA)
+    assert table.exists() and names(table) == set()
 
 
 def test_rollback_takes_tombstones_along(spark: SparkSession, mode: Mode) -> None:

@@ -27,7 +27,7 @@ from lakekit.runtimes import local_runtime
 
 CONFIG = Path("configs") / "dms_customer.yaml"
 MARK = ".lakekit-demo"
-SHORT_RUN = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+SHORT_RUN = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 """Java options: in two minutes of ever new plans the thorough compiler costs more than it brings."""
 
 SHOWN = ("order_id", "lsn", "status", "city", "quantity", "amount")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from pyspark.sql import types as T
 
 from lakekit.columns import col, quoted
 from lakekit.confs import ONE_JOB, confs
-from lakekit.errors import TableNotFound
+from lakekit.errors import LakekitError, TableNotFound
 from lakekit.formats import session_catalog as catalog
 from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Scan, Spec, Unsupported, View, unsupported
 from lakekit.formats.delta_scan import lacking, listed
@@ -25,6 +26,7 @@ from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, p
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 
 _DELETION_VECTORS = "delta.enableDeletionVectors"
+_PATIENCE = 20  # tenths of a second
 _PARTITION_BYTES = 32 << 20  # of compressed files, that one task of a MERGE shuffles
 _NO_TRANSFORM = unsupported(
     "Delta partitions by stored columns only",
@@ -77,16 +79,21 @@ class Delta(Adapter):
 
     def exists(self) -> bool:
         if catalog.is_path(self.table):
-            return catalog.folder_exists(self.spark, f"{self.path}/_delta_log")
+            return self._has_log(self.path)
         known = catalog.registered(self.spark, self.table)
         if known is not None:
-            return known[0].lower() == self.name and catalog.folder_exists(self.spark, f"{known[1]}/_delta_log")
+            return known[0].lower() == self.name and self._has_log(known[1])
         location = catalog.default_location(self.spark, self.table)
-        if not catalog.folder_exists(self.spark, f"{location}/_delta_log"):
+        if not self._has_log(location):
             return False
         with translated(self.table, "registering it in the catalog"):
             catalog.register(self.spark, self.table, self.name, location)
         return True
+
+    def _has_log(self, path: str) -> bool:
+        """Whether a table stands at a path. The folder of its log alone is not enough: a rival may be about to write the first commit."""
+        signs = (f"{0:020d}.json", "_last_checkpoint")  # of a log whose first commit is long gone, the second stays
+        return any(catalog.folder_exists(self.spark, f"{path}/_delta_log/{sign}") for sign in signs)
 
     def _log(self) -> Any:
         return self.spark._jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, self.path)  # type: ignore[union-attr]
@@ -151,10 +158,23 @@ class Delta(Adapter):
         if self.exists():
             return
         catalog.check_free(self.spark, self.table, self.path, self.name)
-        with translated(self.table, "creating it"):
-            if not catalog.is_path(self.table):
-                self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {dotted('spark_catalog', catalog.name_parts(self.table)[0])}")
-            self.spark.sql(f"{ddl} TBLPROPERTIES ({properties_ddl(properties)})")
+        catalog.delete_if_empty(self.spark, f"{self.path}/_delta_log")  # left by a killed writer; Delta would take it for a stranger's
+        try:
+            with translated(self.table, "creating it"):
+                if not catalog.is_path(self.table):
+                    self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {dotted('spark_catalog', catalog.name_parts(self.table)[0])}")
+                self.spark.sql(f"{ddl} TBLPROPERTIES ({properties_ddl(properties)})")
+        except LakekitError:
+            if not self._appears():
+                raise
+
+    def _appears(self) -> bool:
+        """Whether a rival is creating this table: its first commit may be a moment away."""
+        for _ in range(_PATIENCE):
+            if self.exists():
+                return True
+            time.sleep(0.1)
+        return False
 
     @contextmanager
     def _marked(self, token: str, session: SparkSession | None = None, **more: str) -> Iterator[None]:

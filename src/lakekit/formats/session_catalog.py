@@ -5,8 +5,10 @@ A local session's catalog forgets its tables with the process; their files under
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from lakekit.errors import ConfigError
@@ -80,6 +82,16 @@ def folder_exists(spark: SparkSession, path: str) -> bool:
     jvm: Any = spark._jvm
     folder = jvm.org.apache.hadoop.fs.Path(path)
     return bool(folder.getFileSystem(spark._jsc.hadoopConfiguration()).exists(folder))
+
+
+def delete_if_empty(spark: SparkSession, path: str) -> None:
+    """Delete a folder that holds nothing; any other stays."""
+    jvm: Any = spark._jvm
+    folder = jvm.org.apache.hadoop.fs.Path(path)
+    files = folder.getFileSystem(spark._jsc.hadoopConfiguration())
+    if files.exists(folder) and len(files.listStatus(folder)) == 0:
+        with suppress(Py4JError):  # somebody has just written into it
+            files.delete(folder, False)
 
 
 def register(spark: SparkSession, name: str, provider: str, location: str) -> None:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 # Tests are many short plans over few rows: the JVM's optimising compiler costs them more than it gives (40 % of all CPU time).
-QUICK = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
+# Alone, the quick one is given 48 MB for its code, which many tests fill: methods would be thrown out and compiled again for ever.
+QUICK = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"}
 
 
 @pytest.fixture(scope="session")
