@@ -84,9 +84,11 @@ class Attempt:
         return keys.hint("broadcast") if live <= BROADCAST_ROWS else keys
 
     def stored(self, bounds: Iterable[Bound] = ()) -> DataFrame:
-        """The stored rows that meet all bounds, with where they stand."""
-        found = self.request.target.table.scan(self.pinned.table.version, where(bounds))
-        return found.rows.select("*", *where_it_stood(self.pinned))
+        """The stored rows that meet all bounds, with where they stand; columns that came after the pinned version are NULL."""
+        rows = self.request.target.table.scan(self.pinned.table.version, where(bounds)).rows
+        types = {f.name: f.dataType for f in self.pinned.table.schema.fields}
+        later = [F.lit(None).cast(kind).alias(name) for name, kind in types.items() if name not in rows.columns]
+        return rows.select("*", *later, *where_it_stood(self.pinned))
 
     def noted(self) -> DataFrame | None:
         """The journal, but for what this very run added in a failed attempt."""
