@@ -311,7 +311,7 @@ def _memory(shape: Shape) -> Column:
 
 
 def classify(shape: Shape, met: DataFrame, settled: DataFrame) -> DataFrame:
-    """Each event with its verdict: applied when something of it is kept that was not there, duplicate when it was, else stale."""
+    """Each event's verdict: applied when something of it is kept that was not there, duplicate when it was, else stale; and ``_lk_tie``."""
     narrow = settled.select(
         *map(col, shape.keys),
         col(ROW_SEQ),
@@ -339,7 +339,7 @@ def classify(shape: Shape, met: DataFrame, settled: DataFrame) -> DataFrame:
         .otherwise(STALE)
     )
     verdict = F.when(col("_lk_beyond"), BEYOND).when(col(OP) == DELETE, removal).otherwise(upsert)
-    return seen.select(verdict.alias(VERDICT))
+    return seen.select(verdict.alias(VERDICT), TIE)
 
 
 def tally_rows(settled: DataFrame) -> DataFrame:

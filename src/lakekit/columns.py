@@ -158,6 +158,12 @@ Fitted = tuple[Column, Column | None]
 """A value, and when the original cannot be held in its type (``None``: always can)."""
 
 
+def fitting(fitted: Fitted) -> Column:
+    """The value, NULL where it cannot be held."""
+    value, bad = fitted
+    return value if bad is None else F.when(~bad, value)
+
+
 def meeting(one: str, one_type: T.DataType, other: str, other_type: T.DataType) -> tuple[Fitted, Fitted, T.DataType]:
     """Two columns in one type, where equal values are equal; each with the condition under which it does not fit.
 

@@ -11,6 +11,11 @@ ONE_JOB = {"spark.sql.adaptive.enabled": "false"}
 """Adaptive execution makes a Spark job of every shuffle; where sizes are known beforehand it only costs."""
 
 
+def shuffle_partitions(spark: SparkSession) -> int:
+    """How many partitions a session's shuffles have."""
+    return int(spark.conf.get("spark.sql.shuffle.partitions") or 200)
+
+
 @contextmanager
 def confs(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[None]:
     """Set confs for the length of a statement and restore each, also on failure."""

@@ -1,4 +1,4 @@
-"""What PySpark asks its JVM for by name, asked once.
+"""The JVM seen from Python: names that are asked for once, and collections that cross in few calls.
 
 A name is looked up anew at every use: ``F.col`` asks the gateway for ``functions``, which py4j tries in every imported package, in
 every jar on the class path; then for its member ``col``; and only then calls it. With the jars of a lake on the class path these
@@ -8,6 +8,7 @@ searches are a third of what planning an upsert costs the driver. Packages, clas
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from py4j.java_gateway import JavaClass, JavaMember, JavaPackage
@@ -29,10 +30,30 @@ def elements(java_list: Any) -> list[Any]:
     return [java_list.get(i) for i in range(java_list.size())]
 
 
+def each(iterator: Any) -> Iterator[Any]:
+    """What a Java or Scala iterator gives."""
+    while iterator.hasNext():
+        yield iterator.next()
+
+
 def as_dict(jvm: Any, java_map: Any) -> dict[str, str]:
     """A Java map of texts, in one call rather than in several for each entry."""
     found: dict[str, str] = json.loads(jvm.com.fasterxml.jackson.databind.ObjectMapper().writeValueAsString(java_map))
     return found
+
+
+def session_confs(spark: SparkSession) -> dict[str, str]:
+    """The SQL confs that are set in a session."""
+    jvm: Any = spark._jvm
+    found = spark._jsparkSession.conf().getAll()
+    return as_dict(jvm, jvm.scala.collection.JavaConverters.mapAsJavaMapConverter(found).asJava())
+
+
+def hadoop_path(spark: SparkSession, path: str) -> tuple[Any, Any]:
+    """A path's own file system, and the path as Hadoop knows it."""
+    jvm: Any = spark._jvm
+    found = jvm.org.apache.hadoop.fs.Path(path)
+    return found.getFileSystem(spark._jsc.hadoopConfiguration()), found
 
 
 class _Package(JavaPackage):  # type: ignore[misc]

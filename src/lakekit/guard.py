@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, SparkSession
 
 from lakekit.confs import confs
+from lakekit.gateway import each
 
 OWN = "_lk_"
 """How the names of lakekit's own observations begin; what they observe are whole numbers."""
@@ -48,9 +49,7 @@ def observed(evaluated: DataFrame) -> dict[str, int]:
     """
     metrics = evaluated._jdf.queryExecution().observedMetrics()
     found: dict[str, int] = {}
-    names = metrics.keys().iterator()
-    while names.hasNext():
-        name = names.next()
+    for name in each(metrics.keys().iterator()):
         if name.startswith(OWN):  # a frame may be observed by its user too
             row = metrics.apply(name)
             found |= {column: int(row.getLong(i)) for i, column in enumerate(row.schema().fieldNames())}

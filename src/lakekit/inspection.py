@@ -10,6 +10,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from lakekit.errors import SessionError
+from lakekit.gateway import session_confs
 from lakekit.runtimes import WIRING, Wiring, platform, runtime_of
 
 EXTENSIONS = "spark.sql.extensions"
@@ -108,12 +109,7 @@ def _hint(spark: SparkSession, names: Sequence[str]) -> str:
 
 def confs(spark: SparkSession) -> dict[str, str]:
     """Every conf that is set in the session, SQL confs over the context's own."""
-    found = dict(spark.sparkContext.getConf().getAll())
-    pairs = spark._jsparkSession.conf().getAll().iterator()  # a Scala map
-    while pairs.hasNext():
-        pair = pairs.next()
-        found[pair._1()] = pair._2()
-    return found
+    return {**dict(spark.sparkContext.getConf().getAll()), **session_confs(spark)}
 
 
 def jvm_of(spark: SparkSession) -> Any:

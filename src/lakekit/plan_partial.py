@@ -43,15 +43,13 @@ def _plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> P
         return Plan(base)
     met = stack.enter_context(kept(_meet(request, batch, pinned, shape, stack)))
     tied = met.where(TIE)
-    ties = 0 if request.feed.ties == "content" else tied.count()
-    if ties and request.feed.ties == "fail":
-        raise tie_conflict(request, ties)
+    ties = tied.count() if request.feed.ties == "quarantine" else 0  # what is put away must not be folded
     if ties:
         met, base = met.where(~col(TIE)), replace(base, quarantined=base.quarantined + ties)
     horizon = F.expr(greatest_literal(pinned.known.truncated, batch.truncated) or null_struct(batch.sequence))
     settled = cdc_partial.settle(shape, met, horizon, carry=list(places(request, pinned)), marked=request.feed.partial)
     settled = stack.enter_context(kept(settled))
-    result = _counted(shape, base, met, settled)
+    result = _counted(request, shape, base, met, settled)
     result = replace(with_truncations(result, batch, pinned.known, result.deleted), deleted=result.deleted)
     changed = result.inserted + result.updated + result.deleted
     return Plan(
@@ -111,10 +109,14 @@ def _state(request: Request, batch: Batch, pinned: Pinned, shape: Shape, stack: 
     return rows if batch.truncated is None else stack.enter_context(kept(rows))  # looked at twice
 
 
-def _counted(shape: Shape, base: Outcome, met: DataFrame, settled: DataFrame) -> Outcome:
+def _counted(request: Request, shape: Shape, base: Outcome, met: DataFrame, settled: DataFrame) -> Outcome:
+    """The counts of the batch. Raises ``TieConflict`` under ``ties="fail"``."""
     rows = first_row(cdc_partial.tally_rows(settled))
     verdict = cdc_partial.classify(shape, met.where(col(OP) != _ROW), settled)
-    events = first_row(verdict.agg(*(F.count_if(col(VERDICT) == v).alias(v) for v in (APPLIED, STALE, DUPLICATE, BEYOND))))
+    counts = (F.count_if(col(VERDICT) == v).alias(v) for v in (APPLIED, STALE, DUPLICATE, BEYOND))
+    events = first_row(verdict.agg(*counts, F.count_if(TIE).alias("ties")))
+    if events["ties"] and request.feed.ties == "fail":
+        raise tie_conflict(request, events["ties"])
     return replace(
         base,
         applied=events[APPLIED],

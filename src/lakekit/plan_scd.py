@@ -21,7 +21,7 @@ from lakekit.cdc import APPLIED, BEYOND, DUPLICATE, OLDER, STALE, TIED, TRUNCATI
 from lakekit.cdc_plan import greatest_literal
 from lakekit.changes import HIDDEN, SEQ
 from lakekit.columns import col
-from lakekit.confs import ONE_JOB, confs
+from lakekit.confs import ONE_JOB, confs, shuffle_partitions
 from lakekit.formats.base import View
 from lakekit.literals import encoded, literal
 from lakekit.plan import Outcome, Plan, inside
@@ -110,7 +110,7 @@ class Attempt:
     @property
     def parts(self) -> int:
         """Partitions for what is known of the batch's keys; of every key, as many as the session has for a shuffle."""
-        most = int(self.request.target.table.spark.conf.get("spark.sql.shuffle.partitions") or 200)
+        most = shuffle_partitions(self.request.target.table.spark)
         live = self.batch.counts[WINNER] + self.batch.counts[OLDER]
         return most if self.batch.truncated is not None else min(most, 1 + live // _EVENTS_A_TASK)
 

@@ -8,9 +8,9 @@ from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit.columns import all_of, any_of, canonical_float, col, find, fit, instant, same_type
+from lakekit.columns import all_of, any_of, canonical_float, col, find, fit, fitting, instant, same_type
 from lakekit.errors import ConfigError, SchemaConflict
-from lakekit.rows import HasRows
+from lakekit.rows import HasRows, rows_in
 
 _ON, _AT, _FROM, _TO, _MET, _OUT = "_lk_on_", "_lk_at", "_lk_from", "_lk_to", "_lk_met", "_lk_out_"
 
@@ -60,7 +60,7 @@ def point_in_time_join(
     |    d|    NULL|      NULL|  NULL|
     +-----+--------+----------+------+
     """
-    versions = dimension if isinstance(dimension, DataFrame) else dimension.df()
+    versions = rows_in(dimension)
     pairs = _pairs(facts, versions, on)
     time, start, end = _found(facts, at, "at"), _found(versions, valid_from, "valid_from"), _found(versions, valid_to, "valid_to")
     taken = _taken(versions, columns, {*(theirs for _, theirs in pairs), start, end})
@@ -131,8 +131,7 @@ def _fitted(facts: DataFrame, name: str, target: T.DataType) -> Column | None:
     source = facts.schema[name].dataType
     if same_type(source, target) and not isinstance(source, (T.FloatType, T.DoubleType)):
         return None
-    value, bad = fit(name, source, target)
-    return canonical_float(value if bad is None else F.when(~bad, value), target)
+    return canonical_float(fitting(fit(name, source, target)), target)
 
 
 def _point(facts: DataFrame, at: str, boundary: T.DataType) -> Column | None:

@@ -19,8 +19,13 @@ class HasRows(Protocol):
         ...
 
 
+def rows_in(given: DataFrame | HasRows) -> DataFrame:
+    """The rows as a frame."""
+    return given if isinstance(given, DataFrame) else given.df()
+
+
 def rows_now(given: DataFrame | HasRows | None) -> DataFrame | None:
     """The rows as a frame; ``None`` for nothing and for a table that does not exist yet."""
-    if given is None or isinstance(given, DataFrame):
-        return given
-    return given.df() if given.exists() else None
+    if given is None or not (isinstance(given, DataFrame) or given.exists()):
+        return None
+    return rows_in(given)

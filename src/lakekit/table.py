@@ -29,7 +29,7 @@ from lakekit.memory import Memory, missing_fields, wanted
 from lakekit.partitioning import Transform, parse
 from lakekit.quarantine import quarantine_name
 from lakekit.request import Request, Target, visible
-from lakekit.rows import HasRows
+from lakekit.rows import HasRows, rows_in
 
 
 class Table(Dimension):
@@ -247,9 +247,7 @@ class Table(Dimension):
         Raises ``DataRejected`` for a difference with ``on_difference="fail"``, ``ConfigError`` and ``SchemaConflict`` for columns that
         are missing or never compare.
         """
-        found = reconcile.differences(
-            self.df(), source_df if isinstance(source_df, DataFrame) else source_df.df(), keys=keys, columns=columns, tolerance=tolerance
-        )
+        found = reconcile.differences(self.df(), rows_in(source_df), keys=keys, columns=columns, tolerance=tolerance)
         with counting(self.spark):
             evaluated = found.localCheckpoint(eager=True)
         outcome = reconcile.result(self.name, evaluated, observed(found))

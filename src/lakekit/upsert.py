@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -24,6 +24,7 @@ from lakekit.cdc import BAD, REPEATED, TIED, gathered, judge
 from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_text, events
 from lakekit.columns import col, same_type
 from lakekit.commit import Commit
+from lakekit.confs import shuffle_partitions
 from lakekit.errors import CommitConflict, FeedError
 from lakekit.formats.base import Adapter, ChangeSet, Landing, Spec, View
 from lakekit.guard import counting, observed
@@ -78,18 +79,13 @@ def evaluated(request: Request, view: View) -> Iterator[Batch]:
     if request.verb is not None:
         canonical = request.verb.events(canonical)
     partition_keys = [k for k in feed.keys if k in view.partition_columns]
-    size = size_of(feed.df)
-    complete = len(partition_keys) == len(view.partition_columns) > 0
-    placed = request.verb is None and view.empty and complete and size <= PLACED_BYTES
-    by, digits = partition_keys if placed else feed.keys, digits_as_text(feed)
-    if view.empty and request.verb is None and not request.memory.partial and feed.guard is None:
-        spread = shuffled(gathered(canonical, by, _tasks(feed.df.sparkSession, size)))
-        plain = first_load.read_off(spread, feed.keys, sequence, digits)
-        if plain is not None:
-            yield replace(plain, placed=placed)
-            return
-    else:
-        spread = gathered(canonical, by)
+    digits = digits_as_text(feed)
+    may_be_plain = view.empty and request.verb is None and not request.memory.partial and feed.guard is None
+    spread, placed = _gathered(request, view, canonical, partition_keys, again=may_be_plain)
+    plain = first_load.read_off(spread, feed.keys, sequence, digits) if may_be_plain else None
+    if plain is not None:
+        yield replace(plain, placed=placed)
+        return
     judged = (cdc_partial.judge if request.memory.partial else judge)(spread, feed.keys, feed.payload, feed.ties)
     with ExitStack() as stack:
         with counting(feed.df.sparkSession) if feed.guard else nullcontext():
@@ -100,9 +96,21 @@ def evaluated(request: Request, view: View) -> Iterator[Batch]:
         yield replace(batch, placed=placed)
 
 
-def _tasks(spark: SparkSession, source_bytes: int) -> int:
-    most = int(spark.conf.get("spark.sql.shuffle.partitions") or 200)
-    return first_load.tasks(source_bytes, spark.sparkContext.defaultParallelism, most)
+def _gathered(request: Request, view: View, canonical: DataFrame, partition_keys: list[str], *, again: bool) -> tuple[DataFrame, bool]:
+    """The events of a key in one place, and whether those of a partition of the table are, as a first load wants them for writing.
+
+    *again*: they will be looked at twice.
+    """
+    feed, spark = request.feed, canonical.sparkSession
+    if request.verb is not None or not view.empty:
+        return gathered(canonical, feed.keys), False
+    size = size_of(feed.df)
+    placed = len(partition_keys) == len(view.partition_columns) > 0 and size <= PLACED_BYTES
+    by = partition_keys if placed else feed.keys
+    if not again:
+        return gathered(canonical, by), placed
+    parts = first_load.tasks(size, spark.sparkContext.defaultParallelism, shuffle_partitions(spark))
+    return shuffled(gathered(canonical, by, parts)), placed
 
 
 def refuse(request: Request, batch: Batch) -> None:

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.columns import col, quoted
-from lakekit.confs import ONE_JOB, confs
+from lakekit.confs import ONE_JOB, confs, shuffle_partitions
 from lakekit.errors import LakekitError, TableNotFound
 from lakekit.formats import session_catalog as catalog
 from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Scan, Spec, Unsupported, View, unsupported
@@ -92,18 +92,20 @@ class Delta(Adapter):
 
     def _has_log(self, path: str) -> bool:
         """Whether a table stands at a path. The folder of its log alone is not enough: a rival may be about to write the first commit."""
-        signs = (f"{0:020d}.json", "_last_checkpoint")  # of a log whose first commit is long gone, the second stays
-        return any(catalog.folder_exists(self.spark, f"{path}/_delta_log/{sign}") for sign in signs)
+        if catalog.folder_exists(self.spark, f"{path}/_delta_log/{0:020d}.json"):
+            return True
+        # The first commit is not there yet, or long gone: only the log itself can tell.
+        return catalog.folder_exists(self.spark, f"{path}/_delta_log") and int(_newest(self._log(path)).version()) >= 0
 
-    def _log(self) -> Any:
-        return self.spark._jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, self.path)  # type: ignore[union-attr]
+    def _log(self, path: str | None = None) -> Any:
+        logs: Any = self.spark._jvm.org.apache.spark.sql.delta.DeltaLog  # type: ignore[union-attr]
+        return logs.forTable(self.spark._jsparkSession, path or self.path)
 
     def _snapshot(self) -> Any:
         if not self.exists():
             raise TableNotFound(f"{self.table}: no Delta table. Create it first, or check the name and the warehouse.")
-        log = self._log()
         with translated(self.table, "reading its log"):
-            return log.update(*(getattr(log, f"update$default${i}")() for i in (1, 2, 3)))
+            return _newest(self._log())
 
     def view(self) -> View:
         snapshot = self._snapshot()
@@ -182,8 +184,8 @@ class Delta(Adapter):
             yield
 
     def apply(self, view: View, changes: ChangeSet, token: str) -> None:
-        # The source is kept by lakekit already: Delta need not write it down once more before it reads it twice.
         one_job = self._one_job(view)
+        # The source is kept by lakekit already: Delta need not write it down once more before it reads it twice.
         kept = {"spark.databricks.delta.merge.materializeSource": "none", **one_job}
         # Nobody can tell Spark how few these rows are: it would sort both sides to find the files that they touch.
         known_few = not one_job and changes.width <= self.broadcast_limit()
@@ -197,7 +199,7 @@ class Delta(Adapter):
     def _one_job(self, view: View) -> dict[str, str]:
         """Confs that spare a MERGE adaptive execution's many jobs, where the table's size says how many partitions it needs."""
         size = self._checksum(int(view.version or 0)).get("tableSizeBytes")
-        most = int(self.spark.conf.get("spark.sql.shuffle.partitions") or 200)
+        most = shuffle_partitions(self.spark)
         if size is None or size > most * _PARTITION_BYTES:
             return {}
         if view.empty:
@@ -311,6 +313,11 @@ class Delta(Adapter):
                 self.spark.sql(f"DROP TABLE IF EXISTS {self.target}")
             catalog.delete_folder(self.spark, path)
             self.spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
+
+
+def _newest(log: Any) -> Any:
+    """The newest snapshot of a log; its version is -1 where no commit stands."""
+    return log.update(*(getattr(log, f"update$default${i}")() for i in (1, 2, 3)))
 
 
 def _token(actions: list[dict[str, Any]]) -> str | None:

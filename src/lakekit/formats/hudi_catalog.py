@@ -14,6 +14,7 @@ from pyspark.sql import types as T
 
 from lakekit.formats import session_catalog as catalog
 from lakekit.formats.sql import dotted
+from lakekit.gateway import hadoop_path
 
 
 def register(spark: SparkSession, name: str, path: str, schema: T.StructType, partitions: tuple[str, ...], comment: str | None) -> None:
@@ -66,6 +67,5 @@ def _described(spark: SparkSession, name: str, path: str, schema: T.StructType, 
 
 
 def _uri(spark: SparkSession, path: str) -> Any:
-    jvm: Any = spark._jvm
-    folder = jvm.org.apache.hadoop.fs.Path(path)
-    return folder.getFileSystem(spark._jsc.hadoopConfiguration()).makeQualified(folder).toUri()
+    files, folder = hadoop_path(spark, path)
+    return files.makeQualified(folder).toUri()

@@ -23,7 +23,7 @@ from pyspark.sql import SparkSession
 from lakekit.errors import CommitConflict
 from lakekit.formats.failures import translated
 from lakekit.formats.hudi_table import storage_conf
-from lakekit.gateway import as_dict
+from lakekit.gateway import session_confs
 
 PROVIDER = "hoodie.write.lock.provider"
 TIMEOUT = "hoodie.write.lock.wait_time_ms"
@@ -54,9 +54,7 @@ def held(spark: SparkSession, table: str, path: str, options: Mapping[str, str])
 
 def lock_confs(spark: SparkSession) -> dict[str, str]:
     """The session's confs ``hoodie.write.lock.*``, for tables that name no provider themselves."""
-    java = _java(spark)
-    every = java.scala.collection.JavaConverters.mapAsJavaMapConverter(spark._jsparkSession.conf().getAll()).asJava()
-    return {k: v for k, v in as_dict(java, every).items() if k.startswith("hoodie.write.lock.")}
+    return {k: v for k, v in session_confs(spark).items() if k.startswith("hoodie.write.lock.")}
 
 
 def local_folder(path: str) -> Path | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lakekit.formats.hudi_table import Facts, HudiTable, Instant
+from lakekit.gateway import each
 
 
 def bytes_removed(table: HudiTable, commits: Iterable[tuple[Instant, Facts]]) -> int:
@@ -34,13 +35,7 @@ def _replaced(table: HudiTable, instant: Instant, groups: Mapping[str, frozenset
     """The size of file groups, logs too, as they stood before an instant."""
     view: Any = table.files_before(instant)
     try:
-        slices = [(s, ids) for partition, ids in groups.items() for s in _each(view.getLatestFileSlices(partition))]
+        slices = [(s, ids) for partition, ids in groups.items() for s in each(view.getLatestFileSlices(partition).iterator())]
         return sum(int(s.getTotalFileSize()) for s, ids in slices if s.getFileId() in ids)
     finally:
         view.close()
-
-
-def _each(stream: Any) -> Iterable[Any]:
-    found = stream.iterator()
-    while found.hasNext():
-        yield found.next()

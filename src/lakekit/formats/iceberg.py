@@ -21,7 +21,7 @@ from lakekit.formats.failures import translated
 from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue
 from lakekit.formats.session_catalog import is_path
 from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, properties_ddl, replace_where, text
-from lakekit.gateway import elements
+from lakekit.gateway import elements, session_confs
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 from lakekit.pruning import values_of
 
@@ -333,19 +333,17 @@ def in_partitions(partitions: Mapping[str, tuple[str, ...]]) -> Column:
 
 
 def default_catalog(spark: Any) -> str:
-    """The session's Iceberg catalog: the default catalog where it is one, else the only one there, else ``lake``."""
+    """The session's Iceberg catalog: the default catalog where it is one, else ``lake``, else the first by name."""
     for name in (spark.conf.get("spark.sql.defaultCatalog", ""), "lake"):
         if spark.conf.get(f"spark.sql.catalog.{name}", "") in (_SPARK_CATALOG, _SESSION_CATALOG):
             return str(name)
-    confs_ = {row[0]: row[1] for row in spark.sparkContext.getConf().getAll()}
-    confs_.update(spark.conf.getAll if isinstance(getattr(spark.conf, "getAll", None), dict) else {})
     found = sorted(
         k.split(".")[3]
-        for k, v in confs_.items()
+        for k, v in session_confs(spark).items()
         if k.startswith("spark.sql.catalog.") and k.count(".") == 3 and v in (_SPARK_CATALOG, _SESSION_CATALOG)
     )
     if not found:
         raise ConfigError(
             "the session has no Iceberg catalog. Build it with lk.session('iceberg') or set spark.sql.catalog.lake=" + _SPARK_CATALOG
         )
-    return str(found[0])
+    return found[0]

@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 from lakekit.errors import ConfigError
 from lakekit.formats.sql import dotted, text
+from lakekit.gateway import hadoop_path
 
 _CATALOG = "spark_catalog"
 _MARKERS = {"delta": "_delta_log", "hudi": ".hoodie"}
@@ -79,16 +80,13 @@ def check_free(spark: SparkSession, name: str, path: str, format: str) -> None:
 
 def folder_exists(spark: SparkSession, path: str) -> bool:
     """Whether a folder exists on the path's own file system."""
-    jvm: Any = spark._jvm
-    folder = jvm.org.apache.hadoop.fs.Path(path)
-    return bool(folder.getFileSystem(spark._jsc.hadoopConfiguration()).exists(folder))
+    files, folder = hadoop_path(spark, path)
+    return bool(files.exists(folder))
 
 
 def delete_if_empty(spark: SparkSession, path: str) -> None:
     """Delete a folder that holds nothing; any other stays."""
-    jvm: Any = spark._jvm
-    folder = jvm.org.apache.hadoop.fs.Path(path)
-    files = folder.getFileSystem(spark._jsc.hadoopConfiguration())
+    files, folder = hadoop_path(spark, path)
     if files.exists(folder) and len(files.listStatus(folder)) == 0:
         with suppress(Py4JError):  # somebody has just written into it
             files.delete(folder, False)
@@ -102,6 +100,5 @@ def register(spark: SparkSession, name: str, provider: str, location: str) -> No
 
 def delete_folder(spark: SparkSession, path: str) -> None:
     """Delete a table's files."""
-    jvm: Any = spark._jvm
-    folder = jvm.org.apache.hadoop.fs.Path(path)
-    folder.getFileSystem(spark._jsc.hadoopConfiguration()).delete(folder, True)
+    files, folder = hadoop_path(spark, path)
+    files.delete(folder, True)

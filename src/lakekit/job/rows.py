@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakekit.changes import IGNORE, OP, REASON, UPSERT, ChangeFeed
-from lakekit.columns import as_condition
+from lakekit.columns import any_of, as_condition
 from lakekit.errors import DataRejected, EngineError
 
 REFUSAL = "rows are taken as they are, and the source holds a bad row or a change that is no row. Nothing was written. Use upsert."
@@ -49,9 +49,4 @@ def _no_row(feed: ChangeFeed) -> Column | None:
     if OP in said:
         conditions.append(F.col(OP).isNull() | (F.col(OP) != UPSERT))
     conditions += [F.coalesce(as_condition(when), F.lit(False)) for when in (feed.delete_when, feed.truncate_when) if when is not None]
-    if not conditions:
-        return None
-    found = conditions[0]
-    for condition in conditions[1:]:
-        found = found | condition
-    return found
+    return any_of(conditions) if conditions else None

@@ -10,8 +10,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-ROWS = ("df", "source_df", "members")
-DATA = ("feed", "feed_or_schema", *ROWS)
+ROWS = ("df", "source_df")
+DATA = ("feed", "feed_or_schema", "members", *ROWS)
 """Parameters through which a verb takes the incoming data, those of ``ROWS`` as plain rows; the job fills them from its source."""
 
 PREVIOUS, CURRENT = "previous", "current"

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.changes import RAW, REASON
-from lakekit.columns import col, find, fit, quoted, same_type
+from lakekit.columns import col, find, fit, fitting, quoted, same_type
 from lakekit.errors import ConfigError, SchemaConflict, SourceError
 
 Paths = str | Sequence[str]
@@ -121,8 +121,8 @@ def _parse(df: DataFrame, field: T.StructField) -> Parsed:
     if isinstance(source, T.TimestampNTZType) and isinstance(field.dataType, T.TimestampType):
         return utc(name), None
     try:
-        value, bad = fit(name, source, field.dataType)
-        return (value if bad is None else F.when(~bad, value)), bad
+        fitted = fit(name, source, field.dataType)
+        return fitting(fitted), fitted[1]
     except SchemaConflict as error:
         say = f"column {field.name} is {source.simpleString()} in the source and declared {field.dataType.simpleString()}"
         raise SourceError(f"{say}. Declare the type that the source has, and let the table cast it.") from error

@@ -13,6 +13,7 @@ from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from lakekit.errors import SourceError
+from lakekit.gateway import hadoop_path
 from lakekit.sources.common import load
 
 _READERS = 8
@@ -94,15 +95,13 @@ def _locate(entry: Entry, folder: str) -> Entry:
 
 def _difference(spark: SparkSession, entry: Entry) -> str | None:
     """What is wrong with a file, or nothing. The size goes first: it costs no reading."""
-    jvm: Any = spark._jvm
-    path = jvm.org.apache.hadoop.fs.Path(entry.path)
     try:
-        files = path.getFileSystem(spark._jsc.hadoopConfiguration())
+        files, path = hadoop_path(spark, entry.path)
         if not files.exists(path):
             return f"{entry.path} is missing."
         if files.getFileStatus(path).getLen() != entry.size:
             return f"{entry.path} has another size."
-        return None if _sha256(jvm, files, path) == entry.sha256 else f"{entry.path} has another SHA-256."
+        return None if _sha256(spark._jvm, files, path) == entry.sha256 else f"{entry.path} has another SHA-256."
     except Py4JError as error:
         raise SourceError(f"{entry.path} cannot be read to verify it. Check the path and the rights to it.") from error
 

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.changes import DELETE, OP, RAW, REASON, RESERVED, UPSERT, ChangeFeed, changes
-from lakekit.columns import all_of, any_of, as_condition, col, find, fit, instant, same_type, same_value
+from lakekit.columns import all_of, any_of, as_condition, col, find, fit, fitting, instant, same_type, same_value
 from lakekit.errors import ConfigError, FeedError
 from lakekit.guard import Guard
 from lakekit.rows import HasRows, rows_now
@@ -117,8 +117,7 @@ class _Pair:
 
     def fitted(self) -> Column:
         """The load's value in the type that stands; NULL where that cannot hold it."""
-        value, bad = fit(self.name, self.source, self.target)
-        return value if bad is None else F.when(~bad, value)
+        return fitting(fit(self.name, self.source, self.target))
 
     def same(self) -> Column:
         """Whether the load's value is the one that stood."""
