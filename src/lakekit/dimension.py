@@ -16,7 +16,7 @@ from pyspark.sql import types as T
 
 from lakekit import plan_first, plan_scd, retention, scd_shape, schema, upsert
 from lakekit.batch import Batch
-from lakekit.changes import HIDDEN, IGNORE, OP, UPSERT, ChangeFeed, check_columns, spelled_like
+from lakekit.changes import HIDDEN, IGNORE, OP, RAW, REASON, UPSERT, ChangeFeed, check_columns, spelled_like
 from lakekit.columns import col, find
 from lakekit.commit import Commit
 from lakekit.errors import CommitConflict, ConfigError, EngineError, FeedError
@@ -35,6 +35,7 @@ from lakekit.scd_shape import Shape
 OnDelete = Literal["close", "ignore"]
 Surrogate = Literal["hash", "sequence"]
 _PLAIN = ("track", "valid_from", "valid_to", "end_of_time", "current", "version")
+_VERSIONED = (2, 6, 7)
 _SHAPED: dict[int, tuple[str, ...]] = {
     0: (),
     2: (*_PLAIN, "surrogate", "surrogate_key", "inferred"),
@@ -43,6 +44,18 @@ _SHAPED: dict[int, tuple[str, ...]] = {
     6: _PLAIN,
     7: (*_PLAIN, "surrogate", "durable_key", "version_key"),
 }
+
+
+def creation(verb: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``create`` must be told to make the table that a verb writes, out of what the verb is told; nothing for ``upsert`` and the like.
+
+    >>> creation("scd2", {"track": ["city"], "on_delete": "ignore"})
+    {'scd': 2, 'track': ['city']}
+    >>> creation("upsert", {"evolve": ["add"]})
+    {}
+    """
+    kind = next((kind for kind in _SHAPED if verb == f"scd{kind}"), None)
+    return {} if kind is None else {"scd": kind, **{name: value for name, value in told.items() if name in _SHAPED[kind]}}
 
 
 @dataclass(frozen=True)
@@ -269,7 +282,8 @@ class Dimension(ABC):
     def infer(self, members: ChangeFeed, *, dry_run: bool = False, batch_id: str | None = None) -> Commit:
         """Insert placeholders for members that facts name before the dimension knows them: key and ``valid_from``, nothing else.
 
-        *members* is a feed with the keys and the sequence of the table: the fact's time. Keys that the table has are ignored. The first
+        *members* is a feed with the keys of the table, ordered by the fact's time, as many columns as the table's sequence has and of its
+        types; a placeholder begins at the first of them. Other columns are left out, and keys that the table has are ignored. The first
         event that tells anything of a placeholder fills it: its row keeps its beginning and its key, and ``is_inferred``, or however
         ``scd2(inferred=…)`` called the column, turns false. Raises ``ConfigError`` for a table that has no such column.
         """
@@ -277,16 +291,20 @@ class Dimension(ABC):
         if shape.inferred is None:
             raise ConfigError(f"{self.name} has no column that tells inferred rows. Make it with scd2(feed, inferred='is_inferred').")
         members = self._spelled(members)
-        if set(members.keys) != set(shape.keys) or set(shape.sequence_by) - set(members.df.columns):
-            wanted = ", ".join((*shape.keys, *shape.sequence_by))
-            raise FeedError(f"{self.name}: members to infer need the table's keys and sequence, {wanted}, as keys= and sequence_by=.")
-        stored = visible(self._adapter.view())
+        if set(members.keys) != set(shape.keys) or len(members.sequence_by) != len(shape.sequence_by):
+            raise FeedError(
+                f"{self.name}: members to infer need the table's keys, {', '.join(shape.keys)}, and as many sequence columns as it has: "
+                f"{', '.join(shape.sequence_by)}. Describe them with keys= and sequence_by=."
+            )
         known = self.df().select(*map(col, shape.keys)).distinct().withColumn("_lk_stands", F.lit(True))
-        named = [c for c in members.df.columns if c in (*shape.keys, *shape.sequence_by)]
-        met = members.df.select(*map(col, named)).join(known, list(shape.keys), "left")
-        op = F.when(col("_lk_stands"), F.lit(IGNORE)).otherwise(F.lit(UPSERT)).alias(OP)
+        met = members.df.join(known, list(shape.keys), "left")
+        said = F.coalesce(col(OP), F.lit(UPSERT)) if OP in met.columns else F.lit(UPSERT)
+        op = F.when(col("_lk_stands") | (said != UPSERT), F.lit(IGNORE)).otherwise(F.lit(UPSERT)).alias(OP)
+        times = [col(theirs).alias(ours) for theirs, ours in zip(members.sequence_by, shape.sequence_by, strict=True)]
+        bad = [col(c) for c in (REASON, RAW) if c in met.columns]
+        stored = visible(self._adapter.view())
         unstored = tuple(c for c in shape.sequence_by if c not in stored)
-        feed = ChangeFeed(met.select(*map(col, named), op), shape.keys, shape.sequence_by, except_columns=unstored)
+        feed = ChangeFeed(met.select(*map(col, shape.keys), *times, op, *bad), shape.keys, shape.sequence_by, except_columns=unstored)
         return self._versioned("infer", shape, feed, "close", Options(dry_run, batch_id), silent=True)
 
     def unknown_member(self) -> Commit:
@@ -318,6 +336,19 @@ class Dimension(ABC):
             files_added=landing.files_added,
             bytes_added=landing.bytes_added,
         )
+
+    def current(self) -> DataFrame:
+        """The rows that are true now, one a key, without the columns of their versions: what an upsert of the same events makes (C5).
+
+        Of a table without versions all rows, as ``df()`` has them.
+        """
+        view = self._adapter.view()
+        if view.scd is None or (shape := scd_shape.loads(view.scd)).type not in _VERSIONED:
+            return self.df()
+        ends = scd_shape.end_literal(self.name, shape, view.schema[shape.valid_to].dataType)
+        is_open = col(shape.valid_to).isNull() if ends is None else col(shape.valid_to) == F.expr(ends)
+        # The row for facts of no known member is open too, but true of nobody.
+        return self.df().where(is_open & col(shape.valid_from).isNotNull()).drop(*shape.own.values())
 
     def as_was(self, facts: DataFrame) -> DataFrame:
         """Facts beside the version that their version key names: what was true at their time. A left join; unknown keys give NULL."""
@@ -378,7 +409,7 @@ class Dimension(ABC):
     def _valid_at(self, text: str) -> Column | None:
         """The rows of a table of versions that are valid at an instant; ``None`` for other tables and for versions of the table."""
         view = self._adapter.view()
-        if view.scd is None or "-" not in text or (shape := scd_shape.loads(view.scd)).type not in (2, 6, 7):
+        if view.scd is None or "-" not in text or (shape := scd_shape.loads(view.scd)).type not in _VERSIONED:
             return None
         kind = view.schema[shape.valid_from].dataType
         if not isinstance(kind, (T.DateType, T.TimestampType, T.TimestampNTZType)):
@@ -548,5 +579,3 @@ def _evolved(current: T.StructType, operations: Iterable[schema.Operation]) -> T
     types = {f.name: f.dataType for f in current.fields}
     types.update({o.name: o.data_type for o in operations})
     return T.StructType([T.StructField(n, t) for n, t in types.items()])
-
-

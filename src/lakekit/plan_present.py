@@ -71,9 +71,7 @@ def present(history: History, names: Mapping[str, str], memory: Memory) -> dict[
     return columns
 
 
-def _differences(
-    history: History, settled: DataFrame, table: Adapter, view: View, memory: Memory, bounds: tuple[Bound, ...]
-) -> DataFrame:
+def _differences(history: History, settled: DataFrame, table: Adapter, view: View, memory: Memory, bounds: tuple[Bound, ...]) -> DataFrame:
     """The present rows that must change, each with its action."""
     keys = list(history.keys)
     names = {c: previous_name(c) for c in history.previous}
@@ -112,5 +110,3 @@ def previous_name(column: str) -> str:
 
 def _same(name: str, kind: T.DataType) -> Column:
     return comparable(col(name), kind).eqNullSafe(comparable(col(_WAS).getField(name), kind))
-
-

@@ -361,5 +361,3 @@ def _unmoved(attempt: Attempt) -> str:
     history = attempt.history
     end = f"t.`{history.valid_to}`" if history.end is None else f"nullif(t.`{history.valid_to}`, {history.end})"
     return f"{attempt.request.memory.at('t.')} <=> s._lk_at AND {end} <=> s.{TO_WAS}"
-
-

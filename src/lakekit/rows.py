@@ -18,6 +18,10 @@ class HasRows(Protocol):
         """The rows now."""
         ...
 
+    def current(self) -> DataFrame:
+        """Of a table of versions the rows that are true now, one a key; else all rows."""
+        ...
+
 
 def rows_in(given: DataFrame | HasRows) -> DataFrame:
     """The rows as a frame."""
@@ -25,7 +29,7 @@ def rows_in(given: DataFrame | HasRows) -> DataFrame:
 
 
 def rows_now(given: DataFrame | HasRows | None) -> DataFrame | None:
-    """The rows as a frame; ``None`` for nothing and for a table that does not exist yet."""
-    if given is None or not (isinstance(given, DataFrame) or given.exists()):
-        return None
-    return rows_in(given)
+    """What stands now, one row a key, as a frame; ``None`` for nothing and for a table that does not exist yet."""
+    if given is None or isinstance(given, DataFrame):
+        return given
+    return given.current() if given.exists() else None

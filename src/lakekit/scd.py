@@ -232,9 +232,7 @@ def _states(history: History, met: DataFrame, forgotten: Column | None, ties: st
     takes = F.filter("_lk_events", lambda e: ~e["beyond"] & ~e["tied"])
     kept = looked.withColumn("_lk_taken", takes)
     only_began = (col("_lk_weight") == 0) & (F.size("_lk_taken") == 0)
-    merged = {
-        f"_lk_m{i}": F.when(only_began, col(f"_lk_k{i}")).otherwise(_largest(history, i, col("_lk_taken"), told[i])) for i in units
-    }
+    merged = {f"_lk_m{i}": F.when(only_began, col(f"_lk_k{i}")).otherwise(_largest(history, i, col("_lk_taken"), told[i])) for i in units}
     unheard = old & ~col("_lk_buried")
     dead = col("_lk_ended") | col("_lk_swept") | (col("_lk_removed") & ~unheard)
     alive = known | F.coalesce(only_began, F.lit(False)) | (F.size("_lk_taken") > 0)
@@ -243,9 +241,7 @@ def _states(history: History, met: DataFrame, forgotten: Column | None, ties: st
 
     def verdict(event: Column) -> Column:
         said = [event[f"b{i}"].isNotNull() for i in units]
-        wins = any_of(
-            said[i] & equal(i, event[f"b{i}"], col(f"_lk_m{i}")) & ~equal(i, event[f"b{i}"], told[i]) for i in units
-        )
+        wins = any_of(said[i] & equal(i, event[f"b{i}"], col(f"_lk_m{i}")) & ~equal(i, event[f"b{i}"], told[i]) for i in units)
         return (
             F.when(event["beyond"], BEYOND)
             .when(event["tied"], TIED)

@@ -151,4 +151,3 @@ def journal_rows(history: History, settled: DataFrame, hidden: Column, buried: C
         names.alias(journal.SAID),
         *(F.when(hidden, col(f"_lk_m{i}").getField(c)).alias(c) for c, (i, _) in values.items()),
     )
-

@@ -92,6 +92,35 @@ def test_type_4(made: Callable[[str], lk.Table], mode: Mode) -> None:
     deliver(table, "scd4", deliveries(mode, 4), check, history=past_table.name, track="city")
 
 
+def test_a_crash_between_the_two_tables(made: Callable[[str], lk.Table], mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Type 4: history or present rows were written last, or neither; the same batch again mends it."""
+    table, past_table = made("crash4"), made("crash4_past")
+    told = {"history": past_table.name, "track": "city"}
+    table.create(feed(table, []), scd=4, merge_on_read=mode.merge_on_read, **told)
+    rows = [{"feed": 1, "id": id, "lsn": lsn, "op": "U", "city": f"{id}{lsn}", "tier": "a"} for id in "xyz" for lsn in (2, 5)]
+    table.scd4(feed(table, rows), **told)
+    batch = [{**rows[0], "lsn": 7, "city": "new"}, {"feed": 1, "id": "y", "lsn": 6, "op": "D"}, {**rows[4], "lsn": 1, "city": "late"}]
+    plain = type(table._adapter).apply
+    for allowed in (0, 1):
+        done: list[object] = []
+
+        def killed(adapter: Any, *args: Any, done: list[object] = done, allowed: int = allowed) -> None:
+            if len(done) == allowed:
+                raise RuntimeError("killed")
+            done.append(args)
+            plain(adapter, *args)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(type(table._adapter), "apply", killed)
+            with pytest.raises(RuntimeError, match="killed"):
+                table.scd4(feed(table, batch), **told)
+    again = table.scd4(feed(table, batch), **told)
+    assert again.changed and (again.updated, again.deleted) == (1, 1)
+    same(rows_by_key(table.df(), RULES), oracle.table([*rows, *batch], RULES))
+    Past(mode, past_table, SCHEMA, Dim(RULES, track=("city",)), {}, {}, [*rows, *batch]).check()
+    assert not table.scd4(feed(table, batch), **told).changed
+
+
 def test_type_6(made: Callable[[str], lk.Table], mode: Mode) -> None:
     table = made("type6")
     names = {"city": "current_city", "tier": "current_tier"}

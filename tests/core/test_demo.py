@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from lakekit.demo.__main__ import _config, _fresh, verdict
+from lakekit.demo.__main__ import CONFIG, _config, _fresh, verdict
 from lakekit.demo.digest import Digest, digest
 from lakekit.demo.feed import deliveries, described, last_words, samples
 from lakekit.errors import ConfigError
@@ -98,4 +98,4 @@ def test_only_its_own_folder_is_emptied(tmp_path: Path):
 
 def test_the_job_file_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    assert _config().is_file()
+    assert _config(CONFIG).is_file()

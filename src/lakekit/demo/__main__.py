@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,16 @@ from lakekit import job
 from lakekit.commit import Commit
 from lakekit.demo.digest import Digest, digest
 from lakekit.demo.feed import described, land, last_words, samples
+from lakekit.demo.timeline import Span, timeline
 from lakekit.errors import ConfigError, LakekitError
 from lakekit.job.progress import watch
 from lakekit.runtimes import local_runtime
 
 CONFIG = Path("configs") / "dms_customer.yaml"
+HISTORY = Path("configs") / "scd2_customer.yaml"
+CUSTOMER = 1
+"""Whose history is drawn: some of its changes come late, its first among them."""
+
 MARK = ".lakekit-demo"
 SHORT_RUN = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 """Java options: in two minutes of ever new plans the thorough compiler costs more than it brings."""
@@ -87,7 +93,7 @@ def _fresh(folder: Path) -> Path:
 
 
 def run(folder: Path, *, events: int, seed: int) -> int:
-    """Play both acts on every format of the installed Spark."""
+    """Play all acts on every format of the installed Spark."""
     runtime = local_runtime()
     formats = list(runtime.tested)
     started = time.monotonic()
@@ -99,6 +105,7 @@ def run(folder: Path, *, events: int, seed: int) -> int:
     try:
         customers(stage, formats)
         equal = orders(stage, formats, events=events, seed=seed)
+        equal = histories(stage, formats) and equal
     finally:
         spark.stop()
     say(f"\nDone in {time.monotonic() - started:.0f} s. `make clean` removes {folder.name}.")
@@ -110,7 +117,7 @@ def run(folder: Path, *, events: int, seed: int) -> int:
 
 def customers(stage: Stage, formats: Sequence[str]) -> None:
     """Run the job file on every format, twice."""
-    config = _config()
+    config = _config(CONFIG)
     title(f"1. A job file, {CONFIG}: what AWS DMS wrote about a customer")
     for file in sorted((config.parent / "data" / "dms_customer").iterdir()):
         for line in file.read_text().splitlines():
@@ -125,13 +132,13 @@ def customers(stage: Stage, formats: Sequence[str]) -> None:
         say(f"    rows now: {left}. The customer's last change is a delete, and the journal remembers it.")
 
 
-def _config() -> Path:
-    """The job file of this checkout."""
+def _config(name: Path) -> Path:
+    """A job file of this checkout."""
     checkout = Path(__file__).resolve().parents[3]
     for folder in (Path.cwd(), checkout):
-        if (folder / CONFIG).is_file():
-            return folder / CONFIG
-    raise ConfigError(f"no {CONFIG} here. Run the demo in a checkout of lakekit.")
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigError(f"no {name} here. Run the demo in a checkout of lakekit.")
 
 
 # --- second act: a feed ---------------------------------------------------------------------------------------------------
@@ -177,6 +184,40 @@ def verdict(found: Mapping[str, Digest]) -> bool:
     equal = len(set(found.values())) == 1
     say("    Identical rows everywhere." if equal else "    NOT EQUAL. This is a bug; please report it with the lines above.")
     return equal
+
+
+# --- third act: history ---------------------------------------------------------------------------------------------------
+
+
+def histories(stage: Stage, formats: Sequence[str]) -> bool:
+    """Keep every version of ten days of customers, the last day delivered first; says whether all formats tell the same history."""
+    config = _config(HISTORY)
+    title(f"3. Every version of a customer, {HISTORY}: ten days of changes, the last day delivered first")
+    found: dict[str, Digest] = {}
+    for name in formats:
+        table = f"sales_{name}.customer_history"
+        for what, path in (("day 10", "2024-06-10.csv"), ("all ten days", "")):
+            given = {"format": name, "table": table, "path": str(config.parent / "data" / "customer_days" / path)}
+            with stage.step(f"{what}, {name}"):
+                commits = job.run(job.load(config, arguments=given), stage.spark)
+            facts(commits[-1])
+        shown = lk.Table(stage.spark, table).df().drop("surrogate_key")
+        found[name] = digest(shown)
+    say(f"\n  customer {CUSTOMER}, as every format tells it:")
+    for line in timeline(_spans(shown)):
+        say(f"    {line}")
+    return verdict(found)
+
+
+def _spans(history: DataFrame) -> list[Span]:
+    """The versions of the chosen customer, in UTC."""
+    ours = history.where(F.col("customer_id") == CUSTOMER).orderBy("changed_at")
+    rows = ours.select(F.unix_micros("changed_at"), F.unix_micros("valid_to"), F.concat_ws(", ", "address", "tier")).collect()
+    return [Span(_instant(since), None if until is None else _instant(until), label) for since, until, label in rows]
+
+
+def _instant(micros: int) -> datetime:
+    return datetime.fromtimestamp(micros / 1e6, UTC)
 
 
 # --- what is printed ------------------------------------------------------------------------------------------------------

@@ -92,8 +92,9 @@ class Work:
 
     def create(self) -> None:
         """Make the table as the file says (else with the defaults), where it is missing and there is a source to give its columns."""
-        if self.job.source is not None and not self.table.exists():
-            self.step(0, self.job.create)
+        create = self.job.create
+        if create is not None and self.job.source is not None and not self.table.exists():
+            self.step(0, create)
 
     def step(self, number: int, step: Call, **more: Any) -> Any:
         """Run one step and log its line."""

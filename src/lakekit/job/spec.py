@@ -13,7 +13,7 @@ from lakekit.job.bind import Call, bind
 from lakekit.job.document import Node, override, read
 from lakekit.job.names import nearest
 from lakekit.job.references import Scope, argument_names, resolve
-from lakekit.job.steps import CURRENT, ORDERED, SUPPLIED, readers, takes_data, verbs
+from lakekit.job.steps import CURRENT, ON_WHAT_STANDS, ORDERED, SUPPLIED, readers, takes_data, verbs
 from lakekit.runtimes import FORMATS
 
 
@@ -21,15 +21,15 @@ from lakekit.runtimes import FORMATS
 class Job:
     """A bound job: the calls that it will make.
 
-    ``create`` makes the table where it is missing; ``source`` is None when the file has none. ``arguments`` are the names of all
-    ``${arg:…}`` in the file.
+    ``create`` makes the table where it is missing (None: no step can tell its kind); ``source`` is None when the file has none.
+    ``arguments`` are the names of all ``${arg:…}`` in the file.
     """
 
     name: str
     file: str
     table: str
     format: str | None
-    create: Call
+    create: Call | None
     source: Call | None
     steps: tuple[Call, ...]
     quarantine: str | None
@@ -84,14 +84,15 @@ def _bind_job(root: Node, file: str, names: frozenset[str]) -> Job:
     table = bind(_table, keys["table"], "table")
     _check_format(table.get("format"), keys["table"])
     source = _bind_source(keys.get("source"))
+    steps = tuple(_bind_step(node, number, source) for number, node in enumerate(keys["steps"], 1))
     return Job(
         name=keys["job"],
         file=file,
         table=table["name"],
         format=table.get("format"),
-        create=_bind_create(table.get("create")),
+        create=_bind_create(table.get("create"), steps),
         source=source,
-        steps=tuple(_bind_step(node, number, source) for number, node in enumerate(keys["steps"], 1)),
+        steps=steps,
         quarantine=keys.get("quarantine"),
         session=_bind_session(keys.get("session"), keys["job"]),
         arguments=names,
@@ -104,10 +105,17 @@ def _check_format(name: str | None, table: Node) -> None:
         raise ConfigError(f"{place}: table: format: no such table format{nearest(name, FORMATS)}. Known: {', '.join(FORMATS)}.")
 
 
-def _bind_create(node: Node | None) -> Call:
+def _bind_create(node: Node | None, steps: Iterable[Call]) -> Call | None:
+    """How to make a missing table: as the file says, in the shape that the first step wants that has one."""
+    from lakekit.dimension import creation
     from lakekit.table import Table
 
-    return _call("create", Table.create, node or Node(None, ""), "table.create")
+    makers = [step for step in steps if step.name not in ON_WHAT_STANDS]
+    if node is None and not makers:
+        return None
+    shape = next(filter(None, (creation(step.name, step.arguments) for step in makers)), {})
+    said = _call("create", Table.create, node or Node(None, ""), "table.create")
+    return replace(said, arguments={**shape, **said.arguments})
 
 
 def _bind_session(node: Node | None, job: str) -> Call:

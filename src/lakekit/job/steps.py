@@ -14,6 +14,9 @@ ROWS = ("df", "source_df")
 DATA = ("feed", "feed_or_schema", "members", *ROWS)
 """Parameters through which a verb takes the incoming data, those of ``ROWS`` as plain rows; the job fills them from its source."""
 
+ON_WHAT_STANDS = ("infer", "reconcile", "delete", "rollback", "unknown_member")
+"""Verbs that cannot say of what kind a missing table is to be."""
+
 PREVIOUS, CURRENT = "previous", "current"
 """Of a reader that compares: what stands, which is the job's table, and what is compared with it, which names a reader of its own."""
 

@@ -8,7 +8,7 @@ The ``spark`` fixture is a pytest plugin: put ``pytest_plugins = ["lakekit.testi
 from __future__ import annotations
 
 from lakekit.testing.dimensions import assert_scd2_valid
-from lakekit.testing.feeds import frame, orders, random_changes, scramble
+from lakekit.testing.feeds import customer_days, frame, orders, random_changes, scramble
 from lakekit.testing.rows import assert_same_rows
 
-__all__ = ["assert_same_rows", "assert_scd2_valid", "frame", "orders", "random_changes", "scramble"]
+__all__ = ["assert_same_rows", "assert_scd2_valid", "customer_days", "frame", "orders", "random_changes", "scramble"]

@@ -81,6 +81,55 @@ def scramble(
     return delivered
 
 
+def customer_days(seed: int = 1, *, customers: int = 12, days: int = 10) -> list[list[Row]]:
+    """Changes of a customer dimension in June, day by day: ``customer_id, changed_at, op, email, address, tier``.
+
+    Every customer signs up on one of the first days; then some move, change their tier or their email, a few leave and may come
+    back, and one change in twelve reaches the feed two days late. ``changed_at`` is ISO text in UTC, never twice the same for a customer.
+
+    >>> days = customer_days(customers=4, days=3)
+    >>> days[0][0]
+    {'customer_id': 1, 'changed_at': '2024-06-01T03:31:01Z', 'op': 'I', 'email': 'c1@example.org', 'address': '84 Lyon', 'tier': 'basic'}
+    >>> [len(day) for day in days]
+    [4, 1, 3]
+    """
+    dice = random.Random(seed)
+    delivered: list[list[Row]] = [[] for _ in range(days)]
+    living: dict[int, Row] = {}
+    joins = [0 if dice.random() < 0.7 else dice.randrange(max(1, days // 2)) for _ in range(customers)]
+    for day in range(days):
+        for customer in range(1, customers + 1):
+            change = _customer_change(dice, customer, living, joining=joins[customer - 1] == day, first=day < joins[customer - 1])
+            if change is not None:
+                minute = f"{dice.randrange(24):02}:{dice.randrange(60):02}:{dice.randrange(60):02}"
+                row = {"customer_id": customer, "changed_at": f"2024-06-{day + 1:02}T{minute}Z", **change}
+                late = 2 if dice.random() < 1 / 12 else 0
+                delivered[min(day + late, days - 1)].append(row)
+    return delivered
+
+
+def _customer_change(dice: random.Random, customer: int, living: dict[int, Row], *, joining: bool, first: bool) -> Row | None:
+    """What one customer does on one day; ``None``: nothing."""
+    cities, tiers = ("Kiel", "Köln", "Bonn", "Lyon", "Graz"), ("basic", "silver", "gold")
+    if first:
+        return None
+    stands = living.get(customer)
+    drawn = dice.random()
+    if joining or (stands is None and drawn < 0.3):
+        address, tier = f"{dice.randrange(1, 99)} {dice.choice(cities)}", dice.choice(tiers)
+        living[customer] = {"email": f"c{customer}@example.org", "address": address, "tier": tier}
+        return {"op": "I", **living[customer]}
+    if stands is None or drawn > 0.5:
+        return None
+    if drawn < 0.05:
+        del living[customer]
+        return {"op": "D", "email": None, "address": None, "tier": None}
+    changed = {"address": f"{dice.randrange(1, 99)} {dice.choice(cities)}"} if drawn < 0.25 else {"tier": dice.choice(tiers)}
+    changed = {"email": f"c{customer}.{dice.randrange(9)}@example.org"} if drawn > 0.4 else changed
+    living[customer] = {**stands, **changed}
+    return {"op": "U", **living[customer]}
+
+
 def frame(spark: SparkSession, rows: Iterable[Mapping[str, Any]], schema: str) -> DataFrame:
     """The rows as a DataFrame of ``schema`` (a DDL string such as ``"id bigint, name string"``); what a row leaves out is NULL.
 
