@@ -12,15 +12,19 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lakekit as lk
 from lakekit.testing.plugin import QUICK
-from tests.contract.faults import Tally, kills, new_subject, races, rival
+from tests.contract.faults import Tally, kills, new_history, new_subject, races, rival
 from tests.contract.harness import MODES, mode_named
+
+MAKERS: dict[str, Callable[..., Any]] = {"upsert": new_subject, "scd2": new_history}
 
 
 def main(arguments: list[str]) -> int:
     options = _options(arguments)
+    verbs = {verb: MAKERS[verb] for verb in options.verb or MAKERS}
     modes = [mode_named(id) for id in options.mode] or MODES
     folder = Path(tempfile.mkdtemp(prefix="lakekit-torture-"))
     spark = lk.session(warehouse=folder / "warehouse", app_name="lakekit-torture", conf=QUICK)
@@ -28,11 +32,14 @@ def main(arguments: list[str]) -> int:
     if options.rounds:
         with rival(spark, {mode.format for mode in modes}, folder) as writer:
             for mode in modes:
-                work = lambda mode=mode: races(new_subject(spark, mode, "raced"), writer, options.rounds, options.seed, folder)  # noqa: E731
-                failures += _report(f"{mode.id} races", work)
+                for verb, new in verbs.items():
+                    work = lambda new=new, mode=mode: races(new(spark, mode, "raced"), writer, options.rounds, options.seed, folder)  # noqa: E731
+                    failures += _report(f"{mode.id} {verb} races", work)
     if options.kills:
         for mode in modes:
-            failures += _report(f"{mode.id} kills", lambda mode=mode: kills(spark, mode, options.kills, options.seed, folder))
+            for verb, new in verbs.items():
+                work = lambda new=new, mode=mode: kills(spark, new(spark, mode, "killed"), options.kills, options.seed, folder)  # noqa: E731
+                failures += _report(f"{mode.id} {verb} kills", work)
     print(f"seed {options.seed}: {failures} failures" if failures else f"seed {options.seed}: all held", flush=True)
     spark.stop()
     return 1 if failures else 0
@@ -41,6 +48,7 @@ def main(arguments: list[str]) -> int:
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--mode", action="append", default=[], help=f"one of {', '.join(mode.id for mode in MODES)}; may be repeated")
+    parser.add_argument("--verb", action="append", default=[], choices=list(MAKERS), help="one of the verbs; may be repeated")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)

@@ -50,7 +50,9 @@ class Plan:
 
     *rows* is ``None`` when the table does not change; *bounds* are implied by every changed row's key. *memories* are rows for the
     journal that want nothing but their stamp, *few* whether they fit one file; *keys* and *unmoved* stand for those of the feed,
-    *sizes* (rows inserted, updated, deleted) for those of the outcome. *second* writes the table that follows from this one.
+    *sizes* (rows inserted, updated, deleted) for those of the outcome. *kept* tells
+    whether *rows* are computed already. *second* writes the table that follows from this one.
+    *unfinished*: this mends what a race left, and the batch wants another look.
     """
 
     outcome: Outcome
@@ -64,7 +66,9 @@ class Plan:
     keys: tuple[str, ...] | None = None
     unmoved: str | None = None
     sizes: tuple[int, int, int] | None = None
+    kept: bool = True
     second: Callable[[str], Any] | None = None
+    unfinished: bool = False
 
     @property
     def remembers(self) -> bool:

@@ -64,7 +64,7 @@ def with_present(
 def present(history: History, names: Mapping[str, str], memory: Memory) -> dict[str, Column]:
     """The columns of a present row beside its keys, out of the last state of a settled key; *names* maps previous columns."""
     columns = {c: history.value(c) for c in history.payload}
-    columns |= {c: col(SEQ).getField(c) for c in history.kept_sequence}
+    columns |= {c: col(SEQ).getField(c) for c in history.sequence.names}  # the caller takes those that the table has
     columns |= {names[c]: col(f"_lk_p{i}").getField("v") for i, c in enumerate(history.previous)}
     if not memory.in_row:
         columns[HIDDEN] = F.struct(col(SEQ).alias(STORED_SEQ))

@@ -11,16 +11,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit import journal, scd_events
 from lakekit.batch import Batch, first_row, kept
-from lakekit.cdc import APPLIED, BEYOND, DUPLICATE, OLDER, STALE, TIED, TRUNCATION, WINNER
+from lakekit.cdc import ACTION, APPLIED, AT, BEYOND, DUPLICATE, OLDER, STALE, TIED, TRUNCATION, UPDATE, WINNER
 from lakekit.cdc_plan import greatest_literal
 from lakekit.changes import HIDDEN, SEQ
-from lakekit.columns import col
+from lakekit.columns import col, quoted
 from lakekit.confs import ONE_JOB, confs, shuffle_partitions
 from lakekit.formats.base import View
 from lakekit.literals import encoded, literal
@@ -119,6 +119,8 @@ def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack, histo
     """Plan one attempt on the pinned state. Raises ``TieConflict``."""
     history = replace(history, partial=history.partial or pinned.known.partial or bool(history.later))
     attempt = Attempt(request, batch, pinned, history, stack)
+    if pinned.again and (mend := _numbers_of_their_own(attempt)) is not None:
+        return mend
     truncations = _truncations(attempt) if batch.truncated is not None else None
     base = _with_truncations(attempt, truncations)
     swept = None if truncations is None else truncations.where("news").select(SEQ)
@@ -127,9 +129,7 @@ def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack, histo
     settled, counts = _settled(attempt, swept)
     outcome = _outcome(attempt, base, counts)
     tied = _tied(attempt, settled) if counts[TIED] else None
-    rows = changed(history, settled, attempt.places) if _changes(outcome) else None
-    if rows is not None and history.numbered is not None and outcome.inserted and not request.dry_run:
-        rows = attempt.keep(numbered(attempt.keep(rows), history.numbered, _last_number(attempt)))
+    rows, computed = _rows(attempt, settled, outcome)
     late = counts["late"] or swept is not None
     found = Plan(
         outcome,
@@ -140,6 +140,7 @@ def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack, histo
         few=counts["hidden"] + counts["burials"] < _ONE_FILE,
         keys=(*history.keys, history.valid_from),
         unmoved=_unmoved(attempt),
+        kept=computed,
     )
     if request.verb is None or request.verb.second is None:
         return found
@@ -147,6 +148,16 @@ def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack, histo
     present = pinned.second or View(None, request.verb.present or T.StructType(), empty=True)
     remembers = replace(request.memory, in_row=HIDDEN not in present.columns, partial=False)
     return with_present(found, history, settled, request.verb.second, present, remembers, bounds, stack)
+
+
+def _rows(attempt: Attempt, settled: DataFrame, outcome: Outcome) -> tuple[DataFrame | None, bool]:
+    """The rows that change, and whether they are computed already."""
+    if not _changes(outcome):
+        return None, True
+    rows, number = changed(attempt.history, settled, attempt.places), attempt.history.numbered
+    if number is None or not outcome.inserted or attempt.request.dry_run:
+        return rows, False
+    return attempt.keep(numbered(attempt.keep(rows), number, _last_number(attempt))), True
 
 
 def _last_number(attempt: Attempt) -> int:
@@ -159,6 +170,36 @@ def _last_number(attempt: Attempt) -> int:
         return max(last, 0)
     gone = noted.where(col(journal.KIND) == journal.ALLOCATED).agg(F.coalesce(F.max(name), *given).alias("n"))
     return max(last, int(first_row(gone)["n"]), 0)
+
+
+def _numbers_of_their_own(attempt: Attempt) -> Plan | None:
+    """New numbers for versions that got theirs at the same moment as a rival's versions; ``None`` where all are different.
+
+    The rival may have told the world of its numbers already, so the rows of this batch give way.
+    """
+    history, batch = attempt.history, attempt.batch
+    if history.numbered is None or attempt.pinned.table.empty:
+        return None
+    ours = attempt.few(batch.of(WINNER, OLDER).select(*map(col, attempt.keys), F.lit(True).alias("_lk_ours")).distinct())
+    rows = attempt.stored().where(col(history.numbered) > 0).join(ours, attempt.keys, "left")
+    sharing = Window.partitionBy(history.numbered)
+    in_turn = sharing.orderBy(F.col("_lk_ours").asc_nulls_first(), *map(quoted, [*attempt.keys, history.valid_from]))
+    twice = rows.withColumn("_lk_turn", F.row_number().over(in_turn)).where("_lk_turn > 1")
+    late = attempt.keep(
+        twice.select(
+            *map(col, attempt.pinned.table.columns),
+            F.lit(UPDATE).alias(ACTION),
+            F.expr(attempt.request.memory.at()).alias(AT),
+            history.until().alias(TO_WAS),
+            *map(col, attempt.places),
+        )
+    )
+    count = int(first_row(late.agg(F.count(F.lit(1)).alias("n")))["n"])
+    if not count:
+        return None
+    again = attempt.keep(numbered(late, history.numbered, _last_number(attempt), UPDATE))
+    keys = (*history.keys, history.valid_from)
+    return Plan(Outcome(), rows=again, keys=keys, unmoved=_unmoved(attempt), sizes=(0, count, 0), unfinished=True)
 
 
 def _changes(outcome: Outcome) -> int:

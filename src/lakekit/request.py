@@ -75,6 +75,8 @@ class Pinned:
     known: Known = field(default_factory=Known)
     remembered: Scan | None = None
     second: View | None = None
+    again: bool = False
+    """Whether this request wrote before, and was not alone."""
 
 
 def visible(view: View) -> list[str]:

@@ -20,7 +20,7 @@ from pyspark.sql import types as T
 
 from lakekit import cdc_partial, first_load, journal, plan_complete, plan_partial, quarantine
 from lakekit.batch import Batch, evaluate, first_row, kept, shuffled, size_of
-from lakekit.cdc import BAD, REPEATED, TIED, gathered, judge
+from lakekit.cdc import BAD, OLDER, REPEATED, TIED, WINNER, gathered, judge
 from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_text, events
 from lakekit.columns import col, same_type
 from lakekit.commit import Commit
@@ -128,7 +128,7 @@ def refuse(request: Request, batch: Batch) -> None:
 def _attempt(request: Request, batch: Batch, history: list[tuple[Outcome, Landing]]) -> bool:
     """Plan and carry out once; true when nobody interfered."""
     target = request.target
-    pinned = pin(request)
+    pinned = replace(pin(request), again=bool(history))
     token = uuid.uuid4().hex
     with planned(request, batch, pinned) as plan:
         if request.dry_run:
@@ -173,7 +173,7 @@ def _look_again(
     elif request.verb is not None and request.verb.second is not None:
         landing = Landing(alone=True, version=_shown(request, pinned).version)
     history.append((plan.outcome, landing))
-    return alone and landing.alone
+    return alone and landing.alone and not plan.unfinished
 
 
 def _journal_alone(target: Target, pinned: Pinned, token: str, wrote: bool) -> bool:
@@ -288,6 +288,7 @@ def change_set(request: Request, batch: Batch, plan: Plan, view: View) -> Change
             frame = frame.withColumn(name, _filled(view, name))
     result = plan.outcome
     inserts, updates, deletes = plan.sizes or (result.inserted, result.updated + result.closed + result.split, result.deleted)
+    size, live = inserts + updates + deletes, batch.counts[WINNER] + batch.counts[OLDER]
     return ChangeSet(
         rows=frame,
         keys=plan.keys or batch.keys,
@@ -297,8 +298,9 @@ def change_set(request: Request, batch: Batch, plan: Plan, view: View) -> Change
         inserts=inserts,
         updates=updates,
         deletes=deletes,
-        width=batch.width,
+        width=batch.width if request.verb is None else batch.width * size // max(1, live),
         placed=batch.placed,
+        kept=plan.kept,
     )
 
 

@@ -16,9 +16,12 @@ from pyspark.sql import SparkSession
 import lakekit as lk
 from lakekit.testing import frame
 from tests.contract.harness import Mode, Subject, check_sum, data_files, subject
+from tests.contract.scd_harness import Past, past
 from tests.contract.writer import Writer
 from tests.oracle import Row, Rules
+from tests.scd_oracle import Dim
 
+Made = Subject | Past
 RULES = Rules(("id",), ("seq",), ("id", "seq", "region", "v"))
 SCHEMA = "id string, seq bigint, op string, region string, v string"
 DESCRIBED = {"delete_when": "op = 'D'", "except_columns": ["op"]}
@@ -48,9 +51,23 @@ def new_subject(spark: SparkSession, mode: Mode, name: str) -> Subject:
     return subject(spark, mode, name, SCHEMA, RULES, **DESCRIBED).create(partition_by=["region"])
 
 
-def order(made: Subject, batch: Path, **more: Any) -> dict[str, Any]:
-    """What to tell a writer to upsert a batch that lies in a file."""
-    return {"table": made.table.name, "format": made.mode.format, "batch": str(batch), "described": made.described, **more}
+def new_history(spark: SparkSession, mode: Mode, name: str) -> Past:
+    """A type 2 table with numbered versions, which two writers must not give out twice."""
+    dim = Dim(RULES, track=("region", "v"), version="version")
+    made = past(spark, mode, name, SCHEMA, dim, {"surrogate": "sequence"}, **DESCRIBED)
+    return made.create(partition_by=["region"])
+
+
+def _deliver(made: Made, rows: list[Row]) -> lk.Commit:
+    commit = made.apply(rows)
+    made.delivered += rows
+    return commit
+
+
+def order(made: Made, batch: Path, **more: Any) -> dict[str, Any]:
+    """What to tell a writer that is to apply a batch that lies in a file."""
+    told = {"verb": made.verb, "told": made.told(), "described": made.described}
+    return {"table": made.table.name, "format": made.mode.format, "batch": str(batch), **told, **more}
 
 
 # --- kills ----------------------------------------------------------------------------------------------------------
@@ -70,15 +87,15 @@ def batch_of(round_: int, dice: random.Random) -> list[Row]:
     return [change(n) for n in dice.sample(range(KEYS), KEYS // 2)]
 
 
-def kills(spark: SparkSession, mode: Mode, rounds: int, seed: int, folder: Path, length: float = 0.0) -> Tally:
+def kills(spark: SparkSession, made: Made, rounds: int, seed: int, folder: Path, length: float = 0.0) -> Tally:
     """Kill a writer at a random moment of each upsert; the same batch again must give the table of a clean run.
 
     The moments are spread over the length of an upsert: the k-th of n kills falls into the k-th part. The next writer
     starts while the current one is at work. *length*: how long an upsert takes in a new process, if that is known.
     """
-    dice, tally = random.Random(seed), Tally(f"{mode.id} kills")
-    made = new_subject(spark, mode, "killed")
-    made.upsert([{"id": f"k{n:03}", "seq": 0, "op": "U", "region": REGIONS[n % 3], "v": "base"} for n in range(KEYS)])
+    mode = made.mode
+    dice, tally = random.Random(seed), Tally(f"{mode.id} {made.verb} kills")
+    _deliver(made, [{"id": f"k{n:03}", "seq": 0, "op": "U", "region": REGIONS[n % 3], "v": "base"} for n in range(KEYS)])
     writers = _writers(warehouse_of(spark), mode.format, folder, rounds + (not length))
     tally.length = length or _length(made, next(writers), folder, dice)
     moments = [(k + dice.random()) / rounds for k in range(rounds)]
@@ -94,20 +111,20 @@ def kills(spark: SparkSession, mode: Mode, rounds: int, seed: int, folder: Path,
     return tally
 
 
-def _mend(made: Subject, rows: list[Row], tally: Tally) -> None:
+def _mend(made: Made, rows: list[Row], tally: Tally) -> None:
     """Run the batch again, and once more: the first gives the table of a clean run, the second changes nothing."""
     before = made.table.df().count()
-    again = made.upsert(rows)
+    again = _deliver(made, rows)
     check_sum(again)
     made.check()
     tally.events["re-runs that changed the table" if again.changed else "re-runs that found all done"] += 1
     files = data_files(made.spark, made.table.name)
-    replay = made.table.upsert(made.feed(rows))
+    replay = made.apply(rows)
     assert replay.applied == 0 and not replay.changed, f"{replay} (rows before the re-run: {before})"
     assert data_files(made.spark, made.table.name) == files
 
 
-def _length(made: Subject, writer: Writer, folder: Path, dice: random.Random) -> float:
+def _length(made: Made, writer: Writer, folder: Path, dice: random.Random) -> float:
     """How long a first upsert takes in a new process."""
     rows = batch_of(1, dice)
     writer.wait_until_ready().tell(**order(made, _stored(made, rows, folder / f"{made.table.name}_1")))
@@ -137,7 +154,7 @@ def _writers(warehouse: str, format: str, folder: Path, number: int) -> Iterator
             writer.close()
 
 
-def _stored(made: Subject, rows: list[Row], path: Path) -> Path:
+def _stored(made: Made, rows: list[Row], path: Path) -> Path:
     frame(made.spark, rows, made.schema).coalesce(1).write.mode("overwrite").parquet(str(path))
     return path
 
@@ -185,22 +202,22 @@ def rival(spark: SparkSession, formats: Iterable[str], folder: Path) -> Iterator
         writer.close()
 
 
-def races(made: Subject, writer: Writer, rounds: int, seed: int, folder: Path) -> Tally:
+def races(made: Made, writer: Writer, rounds: int, seed: int, folder: Path) -> Tally:
     """Let this process and the rival upsert at once; whoever gives up runs again, and the table is that of all events."""
-    dice, tally = random.Random(seed), Tally(f"{made.mode.id} races")
+    dice, tally = random.Random(seed), Tally(f"{made.mode.id} {made.verb} races")
     for k in range(1, rounds + 1):
         mine, theirs = rivals(k)
         batch = _stored(made, theirs, folder / f"{made.table.name}_{k}")
         start = time.time() + 0.4
         writer.tell(**order(made, batch, at=start + dice.uniform(0, 0.4)))
-        ours = _at(start + dice.uniform(0, 0.4), lambda rows=mine: made.table.upsert(made.feed(rows)))
+        ours = _at(start + dice.uniform(0, 0.4), lambda rows=mine: made.apply(rows))
         answer = writer.answer()
         assert "error" not in answer, answer
         made.delivered += mine + theirs
         for lost, rows in ((ours is None, mine), ("conflict" in answer, theirs)):
             if lost:
                 tally.events["gave up with CommitConflict"] += 1
-                made.table.upsert(made.feed(rows))
+                made.apply(rows)
         made.check()
         attempts = [ours.attempts if ours else 0, (answer.get("commit") or {}).get("attempts", 0)]
         tally.events["rounds with a retry inside"] += max(attempts) > 1

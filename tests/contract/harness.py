@@ -85,6 +85,16 @@ class Subject:
             self.delivered += rows
         return commit
 
+    verb = "upsert"
+
+    def told(self) -> dict[str, Any]:
+        """What the verb is told beside the feed."""
+        return {}
+
+    def apply(self, rows: Sequence[Row]) -> lk.Commit:
+        """Deliver rows without remembering them."""
+        return self.table.upsert(self.feed(rows))
+
     def expected(self) -> dict[Any, Any]:
         return oracle.table(self.delivered, self.rules)
 

@@ -50,6 +50,16 @@ class Past:
             self.delivered += rows
         return commit
 
+    verb = "scd2"
+
+    def told(self) -> dict[str, Any]:
+        """What the verb is told beside the feed."""
+        return self.options
+
+    def apply(self, rows: Sequence[Row]) -> lk.Commit:
+        """Deliver rows without remembering them."""
+        return self.table.scd2(self.feed(rows), **self.options)
+
     def check(self) -> None:
         """The table holds the history that the set of everything delivered means, and is a valid one."""
         same(self.rows(), scd_oracle.table(self.delivered, self.dim))
@@ -63,8 +73,12 @@ class Past:
         )  # fmt: skip
 
     def rows(self) -> dict[Any, Any]:
-        """The rows in the oracle's spelling, by key and valid_from."""
+        """The rows in the oracle's spelling, by key and valid_from; numbers of versions are only looked at."""
         df = self.table.df()
+        if self.options.get("surrogate"):
+            numbers = [row["surrogate_key"] for row in df.collect()]
+            assert None not in numbers and len(set(numbers)) == len(numbers), "two versions have one number"
+            df = df.drop("surrogate_key")
         assert set(df.columns) == self.dim.columns, f"columns {df.columns}"
         found: dict[Any, Any] = {}
         for row in plain_rows(df):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.contract.faults import kills
+from tests.contract.faults import kills, new_history, new_subject
 from tests.contract.harness import MODES
 
 
@@ -17,8 +17,10 @@ def test_killed_writers(spark: SparkSession, format: str, tmp_path: Path) -> Non
     both = [mode for mode in MODES if mode.format == format]
     caught, length = 0, 0.0
     for mode, rounds in zip(both, (2, 1), strict=True):
-        tally = kills(spark, mode, rounds, seed=rounds, folder=tmp_path, length=length)
+        tally = kills(spark, new_subject(spark, mode, "killed"), rounds, seed=rounds, folder=tmp_path, length=length)
         length = tally.length
         assert tally.rounds == rounds
         caught += tally.events["caught at work"]
     assert caught > 0, "no kill fell into an upsert"
+    tally = kills(spark, new_history(spark, both[0], "killed2"), 1, seed=3, folder=tmp_path, length=2 * length)
+    assert tally.rounds == 1

@@ -75,6 +75,7 @@ def test_hashed_keys_and_what_must_be_rekeyed(made: Callable[[str], lk.Table], m
     after = {(r["id"], r["valid_from"]): r["surrogate_key"] for r in table.df().collect()}
     assert all(after[at] == key for at, key in keys.items()), "a row that is split keeps its key"
     assert len(set(after.values())) == len(after) == 7
+    assert_scd2_valid(table.df(), keys="id", track="city")
     moved = {(r["id"], r["valid_from"], r["valid_to"]): (r["old_key"], r["new_key"]) for r in commit.rekeyed.collect()}
     assert moved == {
         ("a", 12, 20): (keys["a", 5], after["a", 12]),

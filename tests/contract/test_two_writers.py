@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.contract.faults import new_subject, races, rival
+from tests.contract.faults import new_history, new_subject, races, rival
 from tests.contract.harness import MODES, Mode
 from tests.contract.writer import Writer
 
@@ -24,3 +24,11 @@ def test_never_two_rows_and_never_a_forbidden_one(spark: SparkSession, mode: Mod
     rounds = 1 if mode.merge_on_read else 2
     tally = races(new_subject(spark, mode, "raced"), other, rounds, seed=1, folder=tmp_path)
     assert tally.rounds == rounds
+
+
+@pytest.mark.slow
+def test_histories_and_their_numbers(spark: SparkSession, mode: Mode, other: Writer, tmp_path: Path) -> None:
+    """Type 2: the history of all events, and no number twice. The merge-on-read modes race in ``make torture``."""
+    if mode.merge_on_read:
+        pytest.skip("raced by make torture")
+    assert races(new_history(spark, mode, "raced2"), other, 1, seed=1, folder=tmp_path).rounds == 1

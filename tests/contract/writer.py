@@ -96,7 +96,7 @@ def serve(warehouse: str, *formats: str) -> None:
         time.sleep(max(0.0, order.get("at", 0.0) - time.time()))
         started = time.time()
         try:
-            commit = table.upsert(feed, batch_id=order.get("batch_id"))
+            commit = getattr(table, order["verb"])(feed, **order["told"])
             _say(answers, {"commit": commit.as_dict(), "seconds": time.time() - started})
         except lk.errors.CommitConflict as conflict:
             _say(answers, {"conflict": str(conflict), "seconds": time.time() - started})

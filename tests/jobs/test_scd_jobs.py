@@ -162,3 +162,18 @@ def test_the_dms_sample(spark: SparkSession, verb: str) -> None:
         assert all(row["valid_to"] is not None for row in rows) and table.current().isEmpty()
     if verb == "scd4":
         assert Table(spark, "jobs_dms.past").df().count() == 2
+
+
+def test_full_loads_become_a_history(spark: SparkSession) -> None:
+    """A snapshot is compared with the versions that are true now."""
+    settings = ["--arg", "table=jobs_scd.loads", "--set", "steps=[{scd2: {track: [city, tier], current: is_current}}]"]
+    for day in ("2024-06-01", "2024-06-02", "2024-06-02"):
+        assert main(["run", str(CONFIGS / "snapshot_customer.yaml"), *settings, "--arg", f"day={day}"]) == 0
+    table = Table(spark, "jobs_scd.loads")
+    found = table.df().selectExpr("customer_id", "city", "date_format(valid_from, 'dd')", "date_format(valid_to, 'dd')", "is_current")
+    assert sorted(map(tuple, found.collect()), key=str) == [
+        (1, "Kiel", "01", None, True), (2, "Lyon", "01", "02", False), (2, "Paris", "02", None, True),
+        (3, "Torino", "01", "02", False), (4, "Kiel", "02", None, True),
+    ]  # fmt: skip
+    assert_scd2_valid(table.df(), keys="customer_id", track=["city", "tier"], current="is_current")
+    assert main(["run", str(CONFIGS / "snapshot_customer.yaml"), *settings, "--arg", "day=2024-06-01"]) == 3, "an older load"

@@ -90,8 +90,8 @@ class ChangeSet:
     *rows* has the table's columns, ``_lk_action`` (insert, update, delete), ``_lk_at`` (the sequence of the row that stood when
     this was planned; a row that has moved on since is left alone) and the format's own locators of that row. *standing* is
     SQL over alias ``t`` for the sequence of a stored row, *unmoved* the condition that the stored row is the one planned for.
-    *bounds* are implied by the keys of every row here. *size* is the number of rows. *placed*: all rows of one partition of the
-    table lie in one partition of the frame.
+    *bounds* are implied by the keys of every row here. *size* is the number of rows, *width* about their bytes. *placed*: all rows of
+    one partition of the table lie in one partition of the frame. *kept*: reading *rows* once more computes nothing once more.
     """
 
     rows: DataFrame
@@ -104,6 +104,7 @@ class ChangeSet:
     deletes: int = 0
     width: int = 0
     placed: bool = False
+    kept: bool = True
 
     @property
     def size(self) -> int:

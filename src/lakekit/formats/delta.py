@@ -185,8 +185,9 @@ class Delta(Adapter):
 
     def apply(self, view: View, changes: ChangeSet, token: str) -> None:
         one_job = self._one_job(view)
-        # The source is kept by lakekit already: Delta need not write it down once more before it reads it twice.
-        kept = {"spark.databricks.delta.merge.materializeSource": "none", **one_job}
+        kept = dict(one_job)
+        if changes.kept or view.empty:  # then Delta need not write it down once more before it reads it twice
+            kept["spark.databricks.delta.merge.materializeSource"] = "none"
         # Nobody can tell Spark how few these rows are: it would sort both sides to find the files that they touch.
         known_few = not one_job and changes.width <= self.broadcast_limit()
         rows = changes.rows.hint("broadcast") if known_few else changes.rows

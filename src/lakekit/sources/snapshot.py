@@ -42,8 +42,8 @@ def snapshot(
     """Compare a full load with what stands: one event for each key that is new, differs, or is no longer there.
 
     *previous* is the table that the feed is for (its rows now; of a table of versions those that are true now), or a frame such as
-    yesterday's load; ``None``, or a table that does not exist, is empty. *current* is the full load: a frame with one row a key, or what a reader
-    gives (its bad rows stay bad; a bad row whose key is known deletes nothing). A key that *current* lacks is deleted.
+    yesterday's load; ``None``, or a table that does not exist, is empty. *current* is the full load: a frame with one row a key, or what
+    a reader gives (its bad rows stay bad; a bad row whose key is known deletes nothing). A key that *current* lacks is deleted.
 
     *at* is the time of the load: ISO text or ``datetime`` (UTC where it names no zone), ``date``, or a number. It becomes the
     column *sequence* of every event. Compared are the columns of *current* (or *compare*) by value, whatever types they have:

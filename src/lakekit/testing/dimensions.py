@@ -86,7 +86,8 @@ def assert_scd2_valid(
     counts = seen.agg(*(F.count_if(F.coalesce(wrong, F.lit(False))).alias(f"c{i}") for i, wrong in enumerate(faults.values()))).first()
     assert counts is not None
     found = [f"{counts[i]} {_plural(counts[i], what)}" for i, what in enumerate(faults) if counts[i]]
-    assert not found, f"no valid type 2 history of {', '.join(names)}: {'; '.join(found)}"
+    if found:
+        raise AssertionError(f"no valid type 2 history of {', '.join(names)}: {'; '.join(found)}")
 
 
 def _plural(count: int, what: str) -> str:
