@@ -307,7 +307,7 @@ class Dimension(ABC):
         feed = ChangeFeed(met.select(*map(col, shape.keys), *times, op, *bad), shape.keys, shape.sequence_by, except_columns=unstored)
         return self._versioned("infer", shape, feed, "close", Options(dry_run, batch_id), silent=True)
 
-    def unknown_member(self) -> Commit:
+    def unknown_member(self, *, dry_run: bool = False) -> Commit:
         """Add the row that facts of no known member point to, once: key −1 (``"-1"`` where keys are text), NULL in every other column.
 
         Raises ``ConfigError`` for a table whose versions have no keys of their own.
@@ -316,26 +316,26 @@ class Dimension(ABC):
         if shape.surrogate_key is None:
             raise ConfigError(f"{self.name}: its versions have no keys of their own. Make it with scd2(feed, surrogate='sequence').")
         view = self._adapter.view()
-        own = {shape.surrogate_key, shape.durable_key}
-        if not self.df().where(col(shape.surrogate_key).cast("string") == "-1").isEmpty():
-            return Commit("unknown_member", self.name, self.format, version_before=view.version, version=view.version)
-        row = self.spark.range(1).select(
-            *((F.lit(-1) if f.name in own else F.lit(None)).cast(f.dataType).alias(f.name) for f in view.schema.fields)
-        )
-        token = uuid.uuid4().hex
-        with self._adapter.guard():
-            self._adapter.append(row, view, token)
-            landing = self._adapter.landing(view, token, wrote=True)
-        return Commit(
+        stands = not self.df().where(col(shape.surrogate_key).cast("string") == "-1").isEmpty()
+        said = Commit(
             "unknown_member",
             self.name,
             self.format,
-            inserted=1,
+            inserted=int(not stands),
             version_before=view.version,
-            version=landing.version,
-            files_added=landing.files_added,
-            bytes_added=landing.bytes_added,
+            version=view.version,
+            dry_run=dry_run,
         )
+        if stands or dry_run:
+            return said
+        own, token = {shape.surrogate_key, shape.durable_key}, uuid.uuid4().hex
+        row = self.spark.range(1).select(
+            *((F.lit(-1) if f.name in own else F.lit(None)).cast(f.dataType).alias(f.name) for f in view.schema.fields)
+        )
+        with self._adapter.guard():
+            self._adapter.append(row, view, token)
+            landing = self._adapter.landing(view, token, wrote=True)
+        return replace(said, version=landing.version, files_added=landing.files_added, bytes_added=landing.bytes_added)
 
     def current(self) -> DataFrame:
         """The rows that are true now, one a key, without the columns of their versions: what an upsert of the same events makes (C5).

@@ -28,6 +28,7 @@ from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transfor
 _DELETION_VECTORS = "delta.enableDeletionVectors"
 _PATIENCE = 20  # tenths of a second
 _PARTITION_BYTES = 32 << 20  # of compressed files, that one task of a MERGE shuffles
+_MOST_TASKS = 200  # Spark's own default
 _NO_TRANSFORM = unsupported(
     "Delta partitions by stored columns only",
     instead="add the value as a column in the source and partition by that, or use liquid clustering",
@@ -184,30 +185,32 @@ class Delta(Adapter):
             yield
 
     def apply(self, view: View, changes: ChangeSet, token: str) -> None:
-        one_job = self._one_job(view)
-        kept = dict(one_job)
-        if changes.kept or view.empty:  # then Delta need not write it down once more before it reads it twice
-            kept["spark.databricks.delta.merge.materializeSource"] = "none"
-        # Nobody can tell Spark how few these rows are: it would sort both sides to find the files that they touch.
-        known_few = not one_job and changes.width <= self.broadcast_limit()
-        rows = changes.rows.hint("broadcast") if known_few else changes.rows
-        if changes.placed:
-            kept["spark.databricks.delta.merge.repartitionBeforeWrite.enabled"] = "false"
         session = changes.rows.sparkSession  # inside foreachBatch a session of its own, which alone knows the source
-        with translated(self.table, "applying the changes"), self._marked(token, session, **kept), named(rows) as source:
+        tasks = self._tasks(view, changes)
+        told = {} if tasks is None else {**ONE_JOB, "spark.sql.shuffle.partitions": str(tasks)}
+        if changes.kept or view.empty:  # then Delta need not write it down once more before it reads it twice
+            told["spark.databricks.delta.merge.materializeSource"] = "none"
+        if changes.placed:
+            told["spark.databricks.delta.merge.repartitionBeforeWrite.enabled"] = "false"
+        rows = changes.rows
+        if tasks is not None and tasks <= session.sparkContext.defaultParallelism:
+            told["spark.sql.autoBroadcastJoinThreshold"] = "-1"  # a broadcast is a job too, and of tables this small it saves nothing
+        elif not view.empty and changes.width <= self.broadcast_limit():
+            # Nobody can tell Spark how few these rows are: it would sort both sides to find the files that they touch.
+            rows = rows.hint("broadcast")
+        with translated(self.table, "applying the changes"), self._marked(token, session, **told), named(rows) as source:
             session.sql(merge(self.target, source, changes))
 
-    def _one_job(self, view: View) -> dict[str, str]:
-        """Confs that spare a MERGE adaptive execution's many jobs, where the table's size says how many partitions it needs."""
-        size = self._checksum(int(view.version or 0)).get("tableSizeBytes")
+    def _tasks(self, view: View, changes: ChangeSet) -> int | None:
+        """How many partitions a MERGE's shuffles want; ``None`` where adaptive execution, which makes a job of each, must find out."""
         most = shuffle_partitions(self.spark)
-        if size is None or size > most * _PARTITION_BYTES:
-            return {}
         if view.empty:
-            return ONE_JOB
-        wanted = max(self.spark.sparkContext.defaultParallelism, -(-int(size) // _PARTITION_BYTES))
-        # A broadcast is a job too, and of tables this small it saves nothing.
-        return {**ONE_JOB, "spark.sql.shuffle.partitions": str(min(most, wanted)), "spark.sql.autoBroadcastJoinThreshold": "-1"}
+            return most
+        size = self._checksum(int(view.version or 0)).get("tableSizeBytes")
+        if size is None:
+            return None
+        wanted = max(self.spark.sparkContext.defaultParallelism, -(-(int(size) + changes.width) // _PARTITION_BYTES))
+        return wanted if wanted <= max(most, _MOST_TASKS) else None
 
     def append(self, rows: DataFrame, view: View, token: str) -> None:
         with translated(self.table, "appending"), self._marked(token, rows.sparkSession):
