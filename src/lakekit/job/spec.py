@@ -107,7 +107,7 @@ def _check_format(name: str | None, table: Node) -> None:
 
 def _bind_create(node: Node | None, steps: Iterable[Call]) -> Call | None:
     """How to make a missing table: as the file says, in the shape that the first step wants that has one."""
-    from lakekit.dimension import creation
+    from lakekit.dimension_tables import creation
     from lakekit.table import Table
 
     makers = [step for step in steps if step.name not in ON_WHAT_STANDS]

@@ -1,0 +1,316 @@
+"""The tables that dimension verbs write: made in a shape, held to it, brought up to a feed, written by the engine of the upsert."""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from lakekit import plan_scd, retention, scd_shape, schema, upsert
+from lakekit.batch import Batch
+from lakekit.changes import HIDDEN, ChangeFeed, check_columns, spelled_like
+from lakekit.columns import col, find
+from lakekit.commit import Commit
+from lakekit.errors import CommitConflict, ConfigError, EngineError
+from lakekit.formats.base import SCD_PROPERTY, Adapter, Spec, View
+from lakekit.journal import journal_name
+from lakekit.memory import Memory
+from lakekit.partitioning import Transform, parse
+from lakekit.plan import Plan
+from lakekit.plan_present import previous_name
+from lakekit.quarantine import quarantine_name
+from lakekit.request import Pinned, Request, Target, Verb, visible
+from lakekit.scd import History
+from lakekit.scd_keys import rekeyed
+from lakekit.scd_shape import Shape
+
+_PLAIN = ("track", "valid_from", "valid_to", "end_of_time", "current", "version")
+VERSIONED = (2, 6, 7)
+_SHAPED: dict[int, tuple[str, ...]] = {
+    0: (),
+    2: (*_PLAIN, "surrogate", "surrogate_key", "inferred"),
+    3: ("track",),
+    4: (*_PLAIN, "history"),
+    6: _PLAIN,
+    7: (*_PLAIN, "surrogate", "durable_key", "version_key"),
+}
+
+
+def creation(verb: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``create`` must be told to make the table that a verb writes, out of what the verb is told; nothing for ``upsert`` and the like.
+
+    >>> creation("scd2", {"track": ["city"], "on_delete": "ignore"})
+    {'scd': 2, 'track': ['city']}
+    >>> creation("upsert", {"evolve": ["add"]})
+    {}
+    """
+    kind = next((kind for kind in _SHAPED if verb == f"scd{kind}"), None)
+    return {} if kind is None else {"scd": kind, **{name: value for name, value in told.items() if name in _SHAPED[kind]}}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every verb that applies a feed may be told."""
+
+    dry_run: bool = False
+    batch_id: str | None = None
+    quarantine: str | None = None
+    evolve: Sequence[str] = ()
+    tombstone_retention: str | None = None
+
+
+class DimensionTable(ABC):
+    """What the dimension verbs share; ``Table`` gives it the rest."""
+
+    name: str
+    spark: SparkSession
+
+    @abstractmethod
+    def __init__(self, spark: SparkSession, name: str, format: str | None = None) -> None: ...
+
+    @property
+    @abstractmethod
+    def format(self) -> str:
+        """The table's format."""
+
+    @property
+    @abstractmethod
+    def _adapter(self) -> Adapter: ...
+
+    @abstractmethod
+    def _beside(self, name: str) -> Adapter: ...
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Whether the table exists."""
+
+    @abstractmethod
+    def df(self) -> DataFrame:
+        """The table's rows now."""
+
+    @abstractmethod
+    def _check_alterable(self, operations: Iterable[schema.Operation]) -> None: ...
+
+    @abstractmethod
+    def _alter(self, operations: Iterable[schema.Operation]) -> None: ...
+
+    def _create_dimension(
+        self,
+        scd: int,
+        feed: object,
+        partition_by: str | Transform | Iterable[str | Transform],
+        made: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> None:
+        """Make an empty table for the verb of a type. Raises ``ConfigError`` for a type that has no shape of its own."""
+        if scd not in _SHAPED:
+            raise ConfigError(f"{self.name}: scd={scd} is no type of dimension; use one of 1, {', '.join(map(str, _SHAPED))}.")
+        if not isinstance(feed, ChangeFeed):
+            raise ConfigError(f"{self.name}: scd={scd} needs a feed, whose keys and sequence it takes. Describe one with lakekit.changes.")
+        unknown = set(options) - set(_SHAPED[scd])
+        if unknown:
+            raise ConfigError(f"{self.name}: create(scd={scd}) knows no {', '.join(sorted(unknown))}. It knows: {', '.join(_SHAPED[scd])}.")
+        if not self.exists():
+            self._create_shaped(scd, feed, partition_by, made, dict(options))
+
+    def _create_shaped(self, scd: int, feed: ChangeFeed, partition_by: Any, made: Mapping[str, Any], asked: dict[str, Any]) -> None:
+        if scd in (3, 4):
+            history = asked.pop("history", f"{self.name}__history")
+            past = type(self)(self.spark, history, self.format)
+            past._create_shaped(2, feed, partition_by if scd == 4 else (), made, asked)
+            shape, feed = past._asked(feed, **asked)
+            previous = tuple(shape.track or ()) if scd == 3 else ()
+            self._make(present_schema(feed, shape, previous), shape.keys, replace(shape, type=scd), parse(partition_by), **made)
+            return
+        if scd == 0:
+            self._make_versions(feed, Shape(feed.keys, feed.sequence_by, type=0), partition_by, **made)
+            return
+        if scd == 7:
+            keys = {"surrogate_key": asked.pop("version_key", "version_key"), "durable_key": asked.pop("durable_key", "durable_key")}
+            asked = {"surrogate": "hash", **asked, **keys}
+        shape, feed = self._asked(feed, **asked, **({"type": scd} if scd != 2 else {}))
+        self._make_versions(feed, shape, partition_by, **made)
+
+    def _spelled(self, feed: ChangeFeed) -> ChangeFeed:
+        return spelled_like(feed, visible(self._adapter.view())) if self.exists() else feed
+
+    def _valid_at(self, text: str) -> Column | None:
+        """The rows of a table of versions that are valid at an instant; ``None`` for other tables and for versions of the table."""
+        view = self._adapter.view()
+        if view.scd is None or "-" not in text or (shape := scd_shape.loads(view.scd)).type not in VERSIONED:
+            return None
+        kind = view.schema[shape.valid_from].dataType
+        if not isinstance(kind, (T.DateType, T.TimestampType, T.TimestampNTZType)):
+            raise ConfigError(
+                f"{self.name}: {shape.valid_from} is {kind.simpleString()}, which no instant can be compared with. "
+                "Name a version of the table, or compare the interval columns of df() yourself."
+            )
+        at = F.expr(scd_shape.moment(self.name, "as_of", text, kind))
+        ends = col(shape.valid_to)
+        return (col(shape.valid_from) <= at) & (ends.isNull() | (at < ends))
+
+    def _asked(self, feed: ChangeFeed, **options: Any) -> tuple[Shape, ChangeFeed]:
+        columns = visible(self._adapter.view()) if self.exists() else []
+        return scd_shape.asked(self.name, self._spelled(feed), columns, **options)
+
+    def _shape(self, asker: str, *types: int) -> Shape:
+        """The shape that the table remembers; raises ``ConfigError`` where it is of none of these types."""
+        text = self._adapter.view().scd
+        shape = None if text is None else scd_shape.loads(text)
+        if shape is None or shape.type not in types:
+            wanted = " or ".join(map(str, types))
+            raise ConfigError(f"{self.name} is no table of type {wanted}, which {asker} needs. Write it with scd{types[0]}(feed).")
+        return shape
+
+    def _beside_facts(self, facts: DataFrame, rows: DataFrame, key: str, shape: Shape) -> DataFrame:
+        other = {shape.surrogate_key, shape.durable_key} - {key}
+        shown = rows.select(*(col(c) for c in rows.columns if c not in other))
+        if find(facts.columns, key) is None:
+            raise ConfigError(f"{self.name}: the facts have no column {key}. They have: {', '.join(facts.columns)}.")
+        both = [c for c in shown.columns if c != key and find(facts.columns, c) is not None]
+        if both:
+            raise ConfigError(f"{self.name}: facts and dimension both have {', '.join(both)}. Rename or drop them in the facts.")
+        return facts.join(shown, key, "left")
+
+    def _with_history(
+        self, operation: str, history: str, feed: ChangeFeed, asked: Mapping[str, Any], on_delete: str, options: Options
+    ) -> Commit:
+        """Apply a feed to a history beside this table, and derive this table's present rows from it."""
+        past = type(self)(self.spark, history, self.format)
+        shape, feed = past._asked(self._spelled(feed), **asked)
+        kind = replace(shape, type=int(operation[-1]))
+        previous = tuple(shape.track or ()) if kind.type == 3 else ()
+        columns = present_schema(feed, shape, previous)
+        if self.exists():
+            scd_shape.refuse_other(self.name, self._adapter.view().scd, kind)
+            new = [f for f in columns.fields if f.name not in self._adapter.view().columns]
+            if new and not options.dry_run and "add" in options.evolve:
+                self._adapter.add_columns(new)
+        elif not options.dry_run:
+            self._make(columns, shape.keys, kind)
+        more: dict[str, Any] = {"previous": previous, "whole": bool(previous)}
+        return past._versioned(operation, shape, feed, on_delete, options, second=self._adapter, present=columns, **more)
+
+    def _versioned(
+        self,
+        operation: str,
+        shape: Shape,
+        feed: ChangeFeed,
+        on_delete: str,
+        options: Options,
+        *,
+        second: Adapter | None = None,
+        present: T.StructType | None = None,
+        silent: bool = False,
+        **more: Any,
+    ) -> Commit:
+        """Apply a feed to the versions of this table."""
+        if on_delete not in ("close", "ignore"):
+            raise ConfigError(f"{self.name}: on_delete is {on_delete!r}; it must be 'close' or 'ignore'.")
+        assumed = self._shaped(shape, feed, options)
+        view = assumed or self._adapter.view()
+        remembers = scd_shape.memory(view.schema, feed, shape)
+        past = replace(scd_shape.history(self.name, view.schema, shape, remembers), **more)
+        if silent:
+            remembers, past = replace(remembers, partial=False), replace(past, partial=False)
+        verb = replace(_verb(operation, past, on_delete), silent=silent, second=second, present=present)
+        request = self._request(feed, remembers, options, assumed, verb)
+        before = None if options.tombstone_retention is None else retention.cutoff(request, options.tombstone_retention)
+        commit = upsert.run(request)
+        if before is not None and not options.dry_run:
+            retention.tidy(request, before)
+        if shape.surrogate_key is None or not commit.changed or commit.version_before is None or commit.dry_run:
+            return commit
+        old, new = (self._adapter.read(version) for version in (commit.version_before, commit.version))
+        return replace(commit, rekeyed=rekeyed(past, shape.surrogate_key, old, new))
+
+    def _request(self, feed: ChangeFeed, remembers: Memory, options: Options, assumed: View | None, verb: Verb) -> Request:
+        bad = self._beside(options.quarantine or quarantine_name(self.name))
+        target = Target(self._adapter, self._beside(journal_name(self.name)), bad)
+        return Request(target, feed, remembers, options.batch_id or uuid.uuid4().hex, options.dry_run, assumed, verb)
+
+    def _shaped(self, shape: Shape, feed: ChangeFeed, options: Options) -> View | None:
+        """Bring the table to the shape that the feed needs; a dry run assumes the shape instead."""
+        if not self.exists():
+            columns = scd_shape.stored_schema(feed, shape) if shape.type else present_schema(feed, shape, ())
+            if options.dry_run:
+                return View(None, columns, empty=True, scd=shape.dumps())
+            self._make_versions(feed, shape)
+            return None
+        view = self._adapter.view()
+        scd_shape.refuse_other(self.name, view.scd, shape)
+        operations = [o for o in schema.diff(view.schema, feed.schema) if o.kind in options.evolve]
+        check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
+        self._check_alterable(operations)
+        if options.dry_run:
+            return replace(view, schema=_evolved(view.schema, operations)) if operations else None
+        self._alter(operations)
+        return None
+
+    def _make_versions(
+        self,
+        feed: ChangeFeed,
+        shape: Shape,
+        partition_by: str | Transform | Iterable[str | Transform] = (),
+        merge_on_read: bool = False,
+        properties: Mapping[str, str] | None = None,
+        comment: str | None = None,
+    ) -> None:
+        """Make an empty type 2 table that remembers its shape."""
+        made = (parse(partition_by), merge_on_read, properties, comment)
+        if shape.type == 0:
+            self._make(present_schema(feed, shape, ()), shape.keys, shape, *made)
+            return
+        self._make(scd_shape.stored_schema(feed, shape), (*shape.keys, shape.valid_from), shape, *made)
+
+    def _make(
+        self,
+        columns: T.StructType,
+        keys: tuple[str, ...],
+        shape: Shape,
+        transforms: tuple[Transform, ...] = (),
+        merge_on_read: bool = False,
+        properties: Mapping[str, str] | None = None,
+        comment: str | None = None,
+    ) -> None:
+        kept = {**(properties or {}), SCD_PROPERTY: shape.dumps()}
+        spec = Spec(columns, transforms, keys, merge_on_read, kept, comment)
+        try:
+            self._adapter.create(spec)
+        except (CommitConflict, EngineError):
+            if not self._adapter.exists():  # two writers may both find it missing; one of them makes it
+                raise
+
+
+def present_schema(feed: ChangeFeed, shape: Shape, previous: Sequence[str]) -> T.StructType:
+    """The columns of a table of present rows: those of the feed, and the previous values."""
+    fields = [T.StructField(f.name, T.StringType() if isinstance(f.dataType, T.NullType) else f.dataType) for f in feed.schema.fields]
+    types = {f.name: f.dataType for f in fields}
+    fields += [T.StructField(previous_name(c), types[c]) for c in previous]
+    hidden = Memory(feed.sequence_type, feed.keeps_sequence, partial=False).hidden
+    return T.StructType([*fields, *([] if hidden is None else [T.StructField(HIDDEN, hidden)])])
+
+
+def _verb(operation: str, past: History, on_delete: str) -> Verb:
+    def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> Plan:
+        return plan_scd.plan(request, batch, pinned, stack, past)
+
+    return Verb(operation, plan, lambda events: scd_shape.checked(events, past, on_delete), _remembered(past))
+
+
+def _remembered(past: History) -> tuple[str, ...]:
+    """The columns of the table that its journal has too."""
+    return (*past.payload, past.numbered) if past.numbered else past.payload
+
+
+def _evolved(current: T.StructType, operations: Iterable[schema.Operation]) -> T.StructType:
+    types = {f.name: f.dataType for f in current.fields}
+    types.update({o.name: o.data_type for o in operations})
+    return T.StructType([T.StructField(n, t) for n, t in types.items()])
