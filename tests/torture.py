@@ -1,6 +1,7 @@
 """Many kills and many races, for every format and mode: ``python -m tests.torture`` (``make torture``).
 
-Takes about an hour on two cores. Prints one line for each mode and verb and ends with 1 when one of them failed.
+Takes two hours or more on two cores; ``--mode`` and ``--verb`` choose a part. Prints one line for each mode and verb and ends with 1 when
+one of them failed.
 """
 
 from __future__ import annotations

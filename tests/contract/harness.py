@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -48,6 +49,10 @@ MODES = [
     for name in sorted(local_runtime().tested, reverse=True)
     for merge_on_read in (False, True)
 ]
+
+
+in_plain_modes = pytest.mark.parametrize("mode", [m for m in MODES if not m.merge_on_read], ids=lambda m: m.id)
+"""For cases that are decided before a row is written: once for each format is enough, as long as others write in every mode."""
 
 
 def mode_named(id: str) -> Mode:

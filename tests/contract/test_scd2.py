@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 import lakekit as lk
-from tests.contract.harness import Mode, check_sum, confs, data_files, files
+from tests.contract.harness import Mode, check_sum, confs, data_files, files, in_plain_modes
 from tests.contract.scd_harness import Past, counts, past
 from tests.oracle import Row, Rules
 from tests.scd_oracle import Dim, Ledger
@@ -41,6 +41,7 @@ def intervals(subject: Past, id: str) -> list[tuple[Any, Any, Any]]:
     return [(r["name"], r["valid_from"], r["valid_to"]) for r in found]
 
 
+@in_plain_modes
 def test_late_events_deletes_and_truncates(made: Callable[..., Past], mode: Mode) -> None:
     subject = made("late", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()
     ledger = Ledger(subject.dim)
@@ -81,6 +82,7 @@ def test_late_events_deletes_and_truncates(made: Callable[..., Past], mode: Mode
 VALUES = "id string, lsn bigint, op string, s string, tags map<string,int>, list array<int>, x double, n int"
 
 
+@in_plain_modes
 def test_what_is_a_change(made: Callable[..., Past]) -> None:
     """NULL and value, moves between columns, case, blanks, Unicode forms, order in arrays: changes. Maps as sets, NaN, −0.0: none."""
     rules = Rules(("id",), ("lsn",), ("id", "s", "tags", "list", "x", "n"))
@@ -104,6 +106,7 @@ def test_what_is_a_change(made: Callable[..., Past]) -> None:
     subject.check()
 
 
+@in_plain_modes
 def test_bad_input_is_refused_before_any_write(made: Callable[..., Past], spark: SparkSession) -> None:
     subject = made("refused", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()
     subject.scd2([up("a", 1, "A")])
@@ -138,6 +141,7 @@ def test_bad_input_is_refused_before_any_write(made: Callable[..., Past], spark:
     subject.check()
 
 
+@in_plain_modes
 def test_what_is_forgotten_changes_nothing(made: Callable[..., Past]) -> None:
     subject = made("forgotten", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()
     subject.scd2([up("a", 5, "A"), up("a", 10, "A"), up("b", 5, "B"), gone("b", 10)])
@@ -188,6 +192,7 @@ def test_closed_history_is_left_alone(made: Callable[..., Past], spark: SparkSes
     subject.check()
 
 
+@in_plain_modes
 def test_new_columns_and_partial_events(made: Callable[..., Past]) -> None:
     """A column that came later: rows from before never said anything of it, so a late event fills it in until one that does."""
     rules = Rules(("id",), ("lsn",), ("id", "lsn", "name", "note", "tier"))

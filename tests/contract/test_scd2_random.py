@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from lakekit.testing import random_changes, scramble
 from tests import oracle, scd_oracle
-from tests.contract.harness import MODES, Mode, conf, confs, data_files, files, no_empty_text, same, utc
+from tests.contract.harness import MODES, Mode, conf, confs, data_files, files, in_plain_modes, no_empty_text, same, utc
 from tests.contract.scd_harness import Past, counts, past
 from tests.contract.test_random_feeds import BAD, FEEDS, KEYS, RULES, SCHEMA, SEQUENCES, VALUES, WIDER, ZONE, respelled
 from tests.oracle import Row, Rules
@@ -48,6 +48,7 @@ def dull_feeds(first: int, seed: int, **shape: object) -> list[Row]:
     return found
 
 
+@in_plain_modes
 def test_complete_events_with_exact_accounts(made: Callable[..., Past], mode: Mode) -> None:
     dice = random.Random(MODES.index(mode))
     changes = dull_feeds(0, seed=52, events=20, conflicts=True, deletes=0.15)
@@ -130,6 +131,7 @@ def test_sparse_events_in_time(made: Callable[..., Past], mode: Mode) -> None:
     as_type_1(subject, subject.delivered)
 
 
+@in_plain_modes
 def test_business_time(made: Callable[..., Past], mode: Mode) -> None:
     """The day of a change is ``valid_from``; the last change of a day wins, whenever it arrives."""
     rules = Rules(("feed", "name"), ("day", "lsn"), ("feed", "name", "day", "city", "region"))
