@@ -23,10 +23,9 @@ from lakekit.request import Request
 def cutoff(request: Request, retention: str) -> str:
     """The instant before which tombstones are dropped, as SQL; raises ``ConfigError`` for text that is no interval."""
     spark = request.target.table.spark
+    ago = F.current_timestamp() - F.lit(retention).cast("interval")
     try:
-        row = spark.sql(
-            "SELECT unix_micros(current_timestamp() - CAST(:retention AS INTERVAL)) AS at", args={"retention": retention}
-        ).first()
+        row = spark.range(1).select(F.unix_micros(ago).alias("at")).first()
     except PySparkException as error:
         raise ConfigError(f"tombstone_retention {retention!r} is no interval. Write it like '30 days'.") from error
     if row is None or row["at"] is None:
