@@ -155,6 +155,7 @@ def test_what_is_forgotten_changes_nothing(made: Callable[..., Past]) -> None:
     subject.check()
 
 
+@in_plain_modes
 def test_a_crash_between_journal_and_table(made: Callable[..., Past], monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal is written, the table is not: the same batch again gives the table of a clean run, an in-order batch between or not."""
     subject = made("crashed", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 import lakekit as lk
 from lakekit.testing import assert_scd2_valid, frame, random_changes, scramble
 from tests import oracle, scd_oracle
-from tests.contract.harness import DB, MODES, Mode, check_sum, confs, data_files, files, rows_by_key, same
+from tests.contract.harness import DB, MODES, Mode, check_sum, confs, data_files, files, in_plain_modes, rows_by_key, same
 from tests.contract.scd_harness import Past, plain_rows
 from tests.oracle import Row, Rules
 from tests.scd_oracle import Dim
@@ -92,6 +92,7 @@ def test_type_4(made: Callable[[str], lk.Table], mode: Mode) -> None:
     deliver(table, "scd4", deliveries(mode, 4), check, history=past_table.name, track="city")
 
 
+@in_plain_modes
 def test_a_crash_between_the_two_tables(made: Callable[[str], lk.Table], mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     """Type 4: history or present rows were written last, or neither; the same batch again mends it."""
     table, past_table = made("crash4"), made("crash4_past")
