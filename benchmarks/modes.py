@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 import lakekit as lk
 
@@ -39,6 +42,57 @@ class Mode:
 
 _LABELS = {"delta": ("cow", "dv")}
 MODES = [Mode(f, m) for f in ("iceberg", "delta", "hudi") for m in (False, True)]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way of writing into one table, and the copy of the table's folder from which each of its runs begins."""
+
+    spark: SparkSession
+    mode: Mode
+    who: str
+
+    prefix: ClassVar[str] = ""
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return f"{DB}.{self.prefix}{self.who.split('-')[0]}_{self.mode.id.replace('-', '_')}"
+
+    @property
+    def path(self) -> Path:
+        """The table's folder."""
+        return self.mode.path(self.spark, self.name)
+
+    @property
+    def table(self) -> lk.Table:
+        """The table as lakekit holds it; what Hudi's own writer made is only read through it."""
+        return lk.Table(self.spark, self.name, format=self.mode.format)
+
+    def restore(self) -> None:
+        """Put table and journal back to where the runs begin."""
+        journal = lk.Table(self.spark, f"{self.name}__journal", format=self.mode.format)
+        if journal.exists():
+            journal.drop()
+        keep(self._copy, self.path)
+        forget_caches(self.spark)
+        self.table.df().isEmpty()  # all begin with the table's metadata read
+
+    def forget(self) -> None:
+        """Free the disk."""
+        for folder in (self.path, self._copy, self.path.with_name(self.path.name + "__journal")):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def fingerprint(self, columns: Iterable[str]) -> tuple[int, int]:
+        """Number of rows and a sum over their values."""
+        hashes = self.table.df().select(F.xxhash64(*columns).cast("decimal(38,0)").alias("h"))
+        row = hashes.agg(F.count("*"), F.sum("h")).first()
+        assert row is not None
+        return int(row[0]), int(row[1] or 0)
+
+    @property
+    def _copy(self) -> Path:
+        return self.path.with_name(self.path.name + "__start")
 
 
 def create(spark: SparkSession, mode: Mode, name: str, rows: DataFrame) -> lk.Table:

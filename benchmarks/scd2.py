@@ -19,7 +19,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -30,7 +29,7 @@ from pyspark.sql import functions as F
 import lakekit as lk
 from benchmarks import modes, report
 from benchmarks.meter import metered
-from benchmarks.modes import DB, MODES, Mode
+from benchmarks.modes import MODES, Contender, Mode
 from benchmarks.report import Run
 
 RECIPE, LAKEKIT = "recipe", "lakekit"
@@ -63,28 +62,10 @@ def a_day(spark: SparkSession, keys: int, day: int, late: bool) -> DataFrame:
     return customers(spark, keys, seq, f"pmod(xxhash64(id, {day}L, 'day'), 100) < 3")
 
 
-@dataclass(frozen=True)
-class Subject:
-    """One way of keeping history, and the copy of the folder from which its runs begin."""
+class Subject(Contender):
+    """One way of keeping history."""
 
-    spark: SparkSession
-    mode: Mode
-    who: str
-
-    @property
-    def name(self) -> str:
-        """The table's name."""
-        return f"{DB}.{self.who}_scd2_{self.mode.id.replace('-', '_')}"
-
-    @property
-    def path(self) -> Path:
-        """The table's folder."""
-        return self.mode.path(self.spark, self.name)
-
-    @property
-    def table(self) -> lk.Table:
-        """The table as lakekit holds it."""
-        return lk.Table(self.spark, self.name, format=self.mode.format)
+    prefix = "scd2_"
 
     def feed(self, df: DataFrame) -> lk.ChangeFeed:
         """The day as a change feed."""
@@ -101,20 +82,6 @@ class Subject:
             self.table.append(history)
         modes.keep(self.path, self._copy)
 
-    def restore(self) -> None:
-        """Put table and journal back to where the runs begin."""
-        journal = lk.Table(self.spark, f"{self.name}__journal", format=self.mode.format)
-        if journal.exists():
-            journal.drop()
-        modes.keep(self._copy, self.path)
-        modes.forget_caches(self.spark)
-        self.table.df().isEmpty()
-
-    def forget(self) -> None:
-        """Free the disk."""
-        for folder in (self.path, self._copy, self.path.with_name(self.path.name + "__journal")):
-            shutil.rmtree(folder, ignore_errors=True)
-
     def add(self, day: DataFrame) -> None:
         """The timed work of a day."""
         if self.who == LAKEKIT:
@@ -123,17 +90,6 @@ class Subject:
             plain_upsert(self, day)
         else:
             recipe(self.spark, self.mode.sql_name(self.name), day)
-
-    def fingerprint(self) -> tuple[int, int]:
-        """Number of rows and a sum over their values."""
-        hashes = self.table.df().select(F.xxhash64(*COLUMNS, "valid_from", "valid_to").cast("decimal(38,0)").alias("h"))
-        row = hashes.agg(F.count("*"), F.sum("h")).first()
-        assert row is not None
-        return int(row[0]), int(row[1] or 0)
-
-    @property
-    def _copy(self) -> Path:
-        return self.path.with_name(self.path.name + "__start")
 
 
 def recipe(spark: SparkSession, name: str, day: DataFrame) -> None:
@@ -210,7 +166,7 @@ def runs(spark: SparkSession, mode: Mode, keys: int, days: int, late: bool, repe
                 print(f"  {run}", flush=True)
                 yield run
         if repeat == 0 and not late and mode.format != "hudi":
-            prints = {s.who: s.fingerprint() for s in subjects}
+            prints = {s.who: s.fingerprint((*COLUMNS, "valid_from", "valid_to")) for s in subjects}
             if len(set(prints.values())) > 1:
                 print(f"  !! tables differ (rows, sum): {prints}", flush=True)
     for subject in subjects:

@@ -22,40 +22,21 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 import lakekit as lk
 from benchmarks import data, hand, modes, report
 from benchmarks.meter import Metered, metered
-from benchmarks.modes import DB, MODES, Mode
+from benchmarks.modes import MODES, Contender, Mode
 
 SCENARIOS = ("load", "spread", "again", "local")
 HAND, LAKEKIT = "hand-written", "lakekit"
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One way of writing into one table, and the copy of the table's folder from which each of its runs begins."""
+class Subject(Contender):
+    """One way of upserting."""
 
-    spark: SparkSession
-    mode: Mode
-    who: str
     show: bool = False
-
-    @property
-    def name(self) -> str:
-        """The table's name."""
-        return f"{DB}.{'hand' if self.who == HAND else 'lakekit'}_{self.mode.id.replace('-', '_')}"
-
-    @property
-    def path(self) -> Path:
-        """The table's folder."""
-        return self.mode.path(self.spark, self.name)
-
-    @property
-    def table(self) -> lk.Table:
-        """The table as lakekit holds it; Hudi's hand-written one only reads through it."""
-        return lk.Table(self.spark, self.name, format=self.mode.format)
 
     def empty(self, rows: DataFrame) -> None:
         """Begin with an empty table."""
@@ -87,31 +68,6 @@ class Subject:
             return
         feed = lk.changes(events, keys=data.KEYS, sequence_by=data.SEQUENCE, delete_when="op = 'D'", except_columns="op")
         self._told(self.table.upsert(feed))
-
-    def restore(self) -> None:
-        """Put table and journal back to where the runs begin."""
-        journal = lk.Table(self.spark, f"{self.name}__journal", format=self.mode.format)
-        if self.who == LAKEKIT and journal.exists():
-            journal.drop()
-        modes.keep(self._copy, self.path)
-        modes.forget_caches(self.spark)
-        self.table.df().isEmpty()  # both begin with the table's metadata read
-
-    def forget(self) -> None:
-        """Free the disk."""
-        for folder in (self.path, self._copy, self.path.with_name(self.path.name + "__journal")):
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def fingerprint(self) -> tuple[int, int]:
-        """Number of rows and a sum over their values."""
-        hashes = self.table.df().select(F.xxhash64(*data.COLUMNS).cast("decimal(38,0)").alias("h"))
-        row = hashes.agg(F.count("*"), F.sum("h")).first()
-        assert row is not None
-        return int(row[0]), int(row[1] or 0)
-
-    @property
-    def _copy(self) -> Path:
-        return self.path.with_name(self.path.name + "__start")
 
     def _told(self, commit: lk.Commit) -> None:
         if self.show:
@@ -175,7 +131,7 @@ def _turns(subjects: list[Subject], repeat: int) -> list[Subject]:
 
 def _same(subjects: list[Subject]) -> None:
     """On this feed both ways are right, so their tables are equal."""
-    prints = [s.fingerprint() for s in subjects]
+    prints = [s.fingerprint(data.COLUMNS) for s in subjects]
     if prints[0] != prints[1]:
         print(f"  !! tables differ (rows, sum): {dict(zip((HAND, LAKEKIT), prints, strict=True))}", flush=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,12 +14,13 @@ from pyspark.sql import functions as F
 from lakekit import plan_first, scd_shape, upsert
 from lakekit.batch import Batch
 from lakekit.changes import IGNORE, OP, RAW, REASON, UPSERT, ChangeFeed
-from lakekit.columns import col
+from lakekit.columns import col, quoted
 from lakekit.commit import Commit
 from lakekit.dimension_tables import VERSIONED, DimensionTable, Options
 from lakekit.errors import ConfigError, FeedError
 from lakekit.memory import memory_of
 from lakekit.plan import Plan
+from lakekit.pruning import Open, where
 from lakekit.request import Pinned, Request, Verb, visible
 from lakekit.scd_shape import Shape
 
@@ -242,27 +242,15 @@ class Dimension(DimensionTable):
         shape = self._shape("unknown_member", 2, 7)
         if shape.surrogate_key is None:
             raise ConfigError(f"{self.name}: its versions have no keys of their own. Make it with scd2(feed, surrogate='sequence').")
-        view = self._adapter.view()
         stands = not self.df().where(col(shape.surrogate_key).cast("string") == "-1").isEmpty()
-        said = Commit(
-            "unknown_member",
-            self.name,
-            self.format,
-            inserted=int(not stands),
-            version_before=view.version,
-            version=view.version,
-            dry_run=dry_run,
-        )
         if stands or dry_run:
-            return said
-        own, token = {shape.surrogate_key, shape.durable_key}, uuid.uuid4().hex
+            return replace(self._unchanged("unknown_member"), inserted=int(not stands), dry_run=dry_run)
+        own = {shape.surrogate_key, shape.durable_key}
         row = self.spark.range(1).select(
-            *((F.lit(-1) if f.name in own else F.lit(None)).cast(f.dataType).alias(f.name) for f in view.schema.fields)
+            *((F.lit(-1) if f.name in own else F.lit(None)).cast(f.dataType).alias(f.name) for f in self._adapter.view().schema.fields)
         )
-        with self._adapter.guard():
-            self._adapter.append(row, view, token)
-            landing = self._adapter.landing(view, token, wrote=True)
-        return replace(said, version=landing.version, files_added=landing.files_added, bytes_added=landing.bytes_added)
+        commit = self._write("unknown_member", lambda view, token: self._adapter.append(row, view, token))
+        return replace(commit, inserted=1)
 
     def current(self) -> DataFrame:
         """The rows that are true now, one a key, without the columns of their versions: what an upsert of the same events makes (C5).
@@ -273,9 +261,8 @@ class Dimension(DimensionTable):
         if view.scd is None or (shape := scd_shape.loads(view.scd)).type not in VERSIONED:
             return self.df()
         ends = scd_shape.end_literal(self.name, shape, view.schema[shape.valid_to].dataType)
-        is_open = col(shape.valid_to).isNull() if ends is None else col(shape.valid_to) == F.expr(ends)
         # The row for facts of no known member is open too, but true of nobody.
-        return self.df().where(is_open & col(shape.valid_from).isNotNull()).drop(*shape.own.values())
+        return self.df().where(where([Open(shape.valid_to, ends)]) & col(shape.valid_from).isNotNull()).drop(*shape.own.values())
 
     def as_was(self, facts: DataFrame) -> DataFrame:
         """Facts beside the version that their version key names: what was true at their time. A left join; unknown keys give NULL."""
@@ -287,6 +274,6 @@ class Dimension(DimensionTable):
         """Facts beside what their durable key's entity is now, or was last: a left join on the durable key."""
         shape = self._shape("as_is", 7)
         assert shape.durable_key is not None
-        newest = Window.partitionBy(shape.durable_key).orderBy(F.desc(shape.valid_from))
+        newest = Window.partitionBy(quoted(shape.durable_key)).orderBy(col(shape.valid_from).desc())
         last = self.df().withColumn("_lk_n", F.row_number().over(newest)).where("_lk_n = 1").drop("_lk_n")
         return self._beside_facts(facts, last, shape.durable_key, shape)

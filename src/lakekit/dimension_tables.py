@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,12 +13,12 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit import plan_scd, retention, scd_shape, schema, upsert
+from lakekit import plan_scd, scd_shape, schema, upsert
 from lakekit.batch import Batch
-from lakekit.changes import HIDDEN, ChangeFeed, check_columns, spelled_like
+from lakekit.changes import ChangeFeed, check_columns, spelled_like
 from lakekit.columns import col, find
 from lakekit.commit import Commit
-from lakekit.errors import CommitConflict, ConfigError, EngineError
+from lakekit.errors import ConfigError
 from lakekit.formats.base import SCD_PROPERTY, Adapter, Spec, View
 from lakekit.journal import journal_name
 from lakekit.memory import Memory
@@ -101,6 +101,12 @@ class DimensionTable(ABC):
     @abstractmethod
     def _alter(self, operations: Iterable[schema.Operation]) -> None: ...
 
+    @abstractmethod
+    def _write(self, operation: str, act: Callable[[View, str], None]) -> Commit: ...
+
+    @abstractmethod
+    def _unchanged(self, operation: str) -> Commit: ...
+
     def _create_dimension(
         self,
         scd: int,
@@ -126,17 +132,16 @@ class DimensionTable(ABC):
             past = type(self)(self.spark, history, self.format)
             past._create_shaped(2, feed, partition_by if scd == 4 else (), made, asked)
             shape, feed = past._asked(feed, **asked)
-            previous = tuple(shape.track or ()) if scd == 3 else ()
-            self._make(present_schema(feed, shape, previous), shape.keys, replace(shape, type=scd), parse(partition_by), **made)
+            self._make(_present(feed, shape, scd), shape.keys, replace(shape, type=scd), partition_by, **made)
             return
         if scd == 0:
-            self._make_versions(feed, Shape(feed.keys, feed.sequence_by, type=0), partition_by, **made)
+            self._make_empty(feed, Shape(feed.keys, feed.sequence_by, type=0), partition_by, **made)
             return
         if scd == 7:
             keys = {"surrogate_key": asked.pop("version_key", "version_key"), "durable_key": asked.pop("durable_key", "durable_key")}
             asked = {"surrogate": "hash", **asked, **keys}
         shape, feed = self._asked(feed, **asked, **({"type": scd} if scd != 2 else {}))
-        self._make_versions(feed, shape, partition_by, **made)
+        self._make_empty(feed, shape, partition_by, **made)
 
     def _spelled(self, feed: ChangeFeed) -> ChangeFeed:
         return spelled_like(feed, visible(self._adapter.view())) if self.exists() else feed
@@ -186,8 +191,8 @@ class DimensionTable(ABC):
         past = type(self)(self.spark, history, self.format)
         shape, feed = past._asked(self._spelled(feed), **asked)
         kind = replace(shape, type=int(operation[-1]))
-        previous = tuple(shape.track or ()) if kind.type == 3 else ()
-        columns = present_schema(feed, shape, previous)
+        previous = _previous(shape, kind.type)
+        columns = _present(feed, shape, kind.type)
         if self.exists():
             scd_shape.refuse_other(self.name, self._adapter.view().scd, kind)
             new = [f for f in columns.fields if f.name not in self._adapter.view().columns]
@@ -222,16 +227,13 @@ class DimensionTable(ABC):
             remembers, past = replace(remembers, partial=False), replace(past, partial=False)
         verb = replace(_verb(operation, past, on_delete), silent=silent, second=second, present=present)
         request = self._request(feed, remembers, options, assumed, verb)
-        before = None if options.tombstone_retention is None else retention.cutoff(request, options.tombstone_retention)
-        commit = upsert.run(request)
-        if before is not None and not options.dry_run:
-            retention.tidy(request, before)
+        commit = upsert.run(request, options.tombstone_retention)
         if shape.surrogate_key is None or not commit.changed or commit.version_before is None or commit.dry_run:
             return commit
         old, new = (self._adapter.read(version) for version in (commit.version_before, commit.version))
         return replace(commit, rekeyed=rekeyed(past, shape.surrogate_key, old, new))
 
-    def _request(self, feed: ChangeFeed, remembers: Memory, options: Options, assumed: View | None, verb: Verb) -> Request:
+    def _request(self, feed: ChangeFeed, remembers: Memory, options: Options, assumed: View | None, verb: Verb | None = None) -> Request:
         bad = self._beside(options.quarantine or quarantine_name(self.name))
         target = Target(self._adapter, self._beside(journal_name(self.name)), bad)
         return Request(target, feed, remembers, options.batch_id or uuid.uuid4().hex, options.dry_run, assumed, verb)
@@ -239,10 +241,9 @@ class DimensionTable(ABC):
     def _shaped(self, shape: Shape, feed: ChangeFeed, options: Options) -> View | None:
         """Bring the table to the shape that the feed needs; a dry run assumes the shape instead."""
         if not self.exists():
-            columns = scd_shape.stored_schema(feed, shape) if shape.type else present_schema(feed, shape, ())
             if options.dry_run:
-                return View(None, columns, empty=True, scd=shape.dumps())
-            self._make_versions(feed, shape)
+                return View(None, scd_shape.empty_schema(feed, shape), empty=True, scd=shape.dumps())
+            self._make_empty(feed, shape)
             return None
         view = self._adapter.view()
         scd_shape.refuse_other(self.name, view.scd, shape)
@@ -250,52 +251,29 @@ class DimensionTable(ABC):
         check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
         self._check_alterable(operations)
         if options.dry_run:
-            return replace(view, schema=_evolved(view.schema, operations)) if operations else None
+            return replace(view, schema=schema.applied(view.schema, operations)) if operations else None
         self._alter(operations)
         return None
 
-    def _make_versions(
-        self,
-        feed: ChangeFeed,
-        shape: Shape,
-        partition_by: str | Transform | Iterable[str | Transform] = (),
-        merge_on_read: bool = False,
-        properties: Mapping[str, str] | None = None,
-        comment: str | None = None,
-    ) -> None:
-        """Make an empty type 2 table that remembers its shape."""
-        made = (parse(partition_by), merge_on_read, properties, comment)
-        if shape.type == 0:
-            self._make(present_schema(feed, shape, ()), shape.keys, shape, *made)
-            return
-        self._make(scd_shape.stored_schema(feed, shape), (*shape.keys, shape.valid_from), shape, *made)
+    def _make(self, columns: T.StructType, keys: tuple[str, ...], shape: Shape, partition_by: Any = (), **made: Any) -> None:
+        """Make an empty table that remembers its shape."""
+        kept = {**(made.pop("properties", None) or {}), SCD_PROPERTY: shape.dumps()}
+        self._adapter.make(Spec(columns, parse(partition_by), keys, properties=kept, **made))
 
-    def _make(
-        self,
-        columns: T.StructType,
-        keys: tuple[str, ...],
-        shape: Shape,
-        transforms: tuple[Transform, ...] = (),
-        merge_on_read: bool = False,
-        properties: Mapping[str, str] | None = None,
-        comment: str | None = None,
-    ) -> None:
-        kept = {**(properties or {}), SCD_PROPERTY: shape.dumps()}
-        spec = Spec(columns, transforms, keys, merge_on_read, kept, comment)
-        try:
-            self._adapter.create(spec)
-        except (CommitConflict, EngineError):
-            if not self._adapter.exists():  # two writers may both find it missing; one of them makes it
-                raise
+    def _make_empty(self, feed: ChangeFeed, shape: Shape, partition_by: Any = (), **made: Any) -> None:
+        """Make an empty table for the verb of a shape."""
+        row = (*shape.keys, shape.valid_from) if shape.type else shape.keys
+        self._make(scd_shape.empty_schema(feed, shape), row, shape, partition_by, **made)
 
 
-def present_schema(feed: ChangeFeed, shape: Shape, previous: Sequence[str]) -> T.StructType:
-    """The columns of a table of present rows: those of the feed, and the previous values."""
-    fields = [T.StructField(f.name, T.StringType() if isinstance(f.dataType, T.NullType) else f.dataType) for f in feed.schema.fields]
-    types = {f.name: f.dataType for f in fields}
-    fields += [T.StructField(previous_name(c), types[c]) for c in previous]
-    hidden = Memory(feed.sequence_type, feed.keeps_sequence, partial=False).hidden
-    return T.StructType([*fields, *([] if hidden is None else [T.StructField(HIDDEN, hidden)])])
+def _previous(shape: Shape, kind: int) -> tuple[str, ...]:
+    """The columns whose previous value a table of a type keeps."""
+    return tuple(shape.track or ()) if kind == 3 else ()
+
+
+def _present(feed: ChangeFeed, shape: Shape, kind: int) -> T.StructType:
+    """The columns of the table of present rows beside a history."""
+    return scd_shape.present_schema(feed, {c: previous_name(c) for c in _previous(shape, kind)})
 
 
 def _verb(operation: str, past: History, on_delete: str) -> Verb:
@@ -308,9 +286,3 @@ def _verb(operation: str, past: History, on_delete: str) -> Verb:
 def _remembered(past: History) -> tuple[str, ...]:
     """The columns of the table that its journal has too."""
     return (*past.payload, past.numbered) if past.numbered else past.payload
-
-
-def _evolved(current: T.StructType, operations: Iterable[schema.Operation]) -> T.StructType:
-    types = {f.name: f.dataType for f in current.fields}
-    types.update({o.name: o.data_type for o in operations})
-    return T.StructType([T.StructField(n, t) for n, t in types.items()])

@@ -6,140 +6,63 @@ the write. The others get their whole history, rows and journal, before they are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit import journal, scd_events
-from lakekit.batch import Batch, first_row, kept
-from lakekit.cdc import ACTION, APPLIED, AT, BEYOND, DUPLICATE, OLDER, STALE, TIED, TRUNCATION, UPDATE, WINNER
+from lakekit.batch import Batch, first_row
+from lakekit.cdc import APPLIED, BEYOND, DUPLICATE, OLDER, STALE, TIED, TRUNCATION, WINNER
 from lakekit.cdc_plan import greatest_literal
 from lakekit.changes import HIDDEN, SEQ
-from lakekit.columns import col, quoted
-from lakekit.confs import ONE_JOB, confs, shuffle_partitions
+from lakekit.columns import col
 from lakekit.formats.base import View
-from lakekit.literals import encoded, literal
+from lakekit.literals import literal
 from lakekit.plan import Outcome, Plan, inside
+from lakekit.plan_numbers import given_twice, last_number, retired
 from lakekit.plan_present import with_present
 from lakekit.pruning import Bound, Open, where
-from lakekit.request import BROADCAST_ROWS, Pinned, Request, journal_shape, places, tie_conflict, where_it_stood
-from lakekit.scd import (
-    GONE,
-    LATE,
-    OLD,
-    SWEEP,
-    TO_WAS,
-    TRUNCATED,
-    Doubt,
-    History,
-    burial_news,
-    changed,
-    gathered,
-    hidden_news,
-    settle,
-    tally,
-)
+from lakekit.request import Pinned, Request, journal_shape, tie_conflict
+from lakekit.scd import LATE, SWEEP, TO_WAS, TRUNCATED, Doubt, History
+from lakekit.scd_attempt import Attempt
+from lakekit.scd_effects import burial_news, changed, hidden_news, tally
 from lakekit.scd_keys import numbered
 
-_LEAN = {**ONE_JOB, "spark.sql.optimizer.nestedSchemaPruning.enabled": "false"}
-"""Boxes are structs that are needed whole: looking for parts that are not takes the optimiser longer than small batches take to run."""
-
-_EVENTS_A_TASK = 20_000
 _ONE_FILE = 100_000  # journal rows that one file takes
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One attempt at a batch: what to plan, on what, and frames to free afterwards."""
-
-    request: Request
-    batch: Batch
-    pinned: Pinned
-    history: History
-    stack: ExitStack
-
-    @property
-    def keys(self) -> list[str]:
-        """The key columns."""
-        return list(self.history.keys)
-
-    @property
-    def places(self) -> dict[str, T.DataType]:
-        """Where a stored row stands."""
-        return places(self.request, self.pinned)
-
-    def keep(self, df: DataFrame) -> DataFrame:
-        """Keep a frame until the attempt is over."""
-        with confs(df.sparkSession, _LEAN):
-            return self.stack.enter_context(kept(df))
-
-    def few(self, keys: DataFrame) -> DataFrame:
-        """Keys of the batch, to be broadcast where they are few enough."""
-        live = self.batch.counts[WINNER] + self.batch.counts[OLDER]
-        return keys.hint("broadcast") if live <= BROADCAST_ROWS else keys
-
-    def stored(self, bounds: Iterable[Bound] = ()) -> DataFrame:
-        """The stored rows that meet all bounds, with where they stand; columns that came after the pinned version are NULL."""
-        rows = self.request.target.table.scan(self.pinned.table.version, where(bounds)).rows
-        types = {f.name: f.dataType for f in self.pinned.table.schema.fields}
-        later = [F.lit(None).cast(kind).alias(name) for name, kind in types.items() if name not in rows.columns]
-        return rows.select("*", *later, *where_it_stood(self.pinned))
-
-    def noted(self) -> DataFrame | None:
-        """The journal, but for what this very run added in a failed attempt."""
-        pinned = self.pinned
-        if pinned.journal is None or pinned.journal.empty:
-            return None
-        return self.request.target.journal.read(pinned.journal.version).where(col(journal.RUN) != self.request.run_id)
-
-    def settle(self, known: DataFrame, doubt: Doubt | None = None) -> DataFrame:
-        """Settle what is known, once."""
-        forgotten = self.pinned.known.forgotten
-        return self.keep(settle(self.history, known, None if forgotten is None else F.expr(forgotten), self.request.feed.ties, doubt))
-
-    def together(self, frames: list[DataFrame]) -> DataFrame:
-        """All that is known, one key in one partition."""
-        old = scd_events.was_type(self.history, self.places, self.pinned.table.columns)
-        return gathered(self.history, scd_events.together(self.history, frames, old), self.parts)
-
-    @property
-    def parts(self) -> int:
-        """Partitions for what is known of the batch's keys; of every key, as many as the session has for a shuffle."""
-        most = shuffle_partitions(self.request.target.table.spark)
-        live = self.batch.counts[WINNER] + self.batch.counts[OLDER]
-        return most if self.batch.truncated is not None else min(most, 1 + live // _EVENTS_A_TASK)
 
 
 def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack, history: History) -> Plan:
     """Plan one attempt on the pinned state. Raises ``TieConflict``."""
     history = replace(history, partial=history.partial or pinned.known.partial or bool(history.later))
     attempt = Attempt(request, batch, pinned, history, stack)
-    if pinned.again and (mend := _numbers_of_their_own(attempt)) is not None:
-        return mend
+    keys, unmoved = (*history.keys, history.valid_from), _unmoved(attempt)
+    if pinned.again and (twice := given_twice(attempt)) is not None:
+        rows, count = twice
+        return Plan(Outcome(), rows=rows, keys=keys, unmoved=unmoved, sizes=(0, count, 0), unfinished=True)
     truncations = _truncations(attempt) if batch.truncated is not None else None
     base = _with_truncations(attempt, truncations)
     swept = None if truncations is None else truncations.where("news").select(SEQ)
-    if not batch.counts[WINNER] + batch.counts[OLDER] and not (swept is not None and base.truncated):
+    if not attempt.live and not (swept is not None and base.truncated):
         return Plan(base)
     settled, counts = _settled(attempt, swept)
     outcome = _outcome(attempt, base, counts)
     tied = _tied(attempt, settled) if counts[TIED] else None
-    rows, computed = _rows(attempt, settled, outcome)
+    changing, computed = _rows(attempt, settled, outcome)
     late = counts["late"] or swept is not None
     found = Plan(
         outcome,
-        rows=rows,
+        rows=changing,
         tied=tied,
-        bounds=_bounds(attempt, settled, late=bool(late), swept=swept is not None) if rows is not None else (),
+        bounds=_bounds(attempt, counts, late=bool(late), swept=swept is not None),
         memories=_memories(attempt, settled, counts, swept if base.truncated else None),
         few=counts["hidden"] + counts["burials"] < _ONE_FILE,
-        keys=(*history.keys, history.valid_from),
-        unmoved=_unmoved(attempt),
+        keys=keys,
+        unmoved=unmoved,
         kept=computed,
     )
     if request.verb is None or request.verb.second is None:
@@ -157,49 +80,7 @@ def _rows(attempt: Attempt, settled: DataFrame, outcome: Outcome) -> tuple[DataF
     rows, number = changed(attempt.history, settled, attempt.places), attempt.history.numbered
     if number is None or not outcome.inserted or attempt.request.dry_run:
         return rows, False
-    return attempt.keep(numbered(attempt.keep(rows), number, _last_number(attempt))), True
-
-
-def _last_number(attempt: Attempt) -> int:
-    """The highest number that a version has or ever had."""
-    name, noted = attempt.history.numbered, attempt.noted()
-    assert name is not None
-    given = [F.lit(0).cast("bigint").alias("n")]
-    last = int(first_row(attempt.stored().agg(F.coalesce(F.max(name), *given).alias("n")))["n"]) if not attempt.pinned.table.empty else 0
-    if noted is None or name not in noted.columns:
-        return max(last, 0)
-    gone = noted.where(col(journal.KIND) == journal.ALLOCATED).agg(F.coalesce(F.max(name), *given).alias("n"))
-    return max(last, int(first_row(gone)["n"]), 0)
-
-
-def _numbers_of_their_own(attempt: Attempt) -> Plan | None:
-    """New numbers for versions that got theirs at the same moment as a rival's versions; ``None`` where all are different.
-
-    The rival may have told the world of its numbers already, so the rows of this batch give way.
-    """
-    history, batch = attempt.history, attempt.batch
-    if history.numbered is None or attempt.pinned.table.empty:
-        return None
-    ours = attempt.few(batch.of(WINNER, OLDER).select(*map(col, attempt.keys), F.lit(True).alias("_lk_ours")).distinct())
-    rows = attempt.stored().where(col(history.numbered) > 0).join(ours, attempt.keys, "left")
-    sharing = Window.partitionBy(history.numbered)
-    in_turn = sharing.orderBy(F.col("_lk_ours").asc_nulls_first(), *map(quoted, [*attempt.keys, history.valid_from]))
-    twice = rows.withColumn("_lk_turn", F.row_number().over(in_turn)).where("_lk_turn > 1")
-    late = attempt.keep(
-        twice.select(
-            *map(col, attempt.pinned.table.columns),
-            F.lit(UPDATE).alias(ACTION),
-            F.expr(attempt.request.memory.at()).alias(AT),
-            history.until().alias(TO_WAS),
-            *map(col, attempt.places),
-        )
-    )
-    count = int(first_row(late.agg(F.count(F.lit(1)).alias("n")))["n"])
-    if not count:
-        return None
-    again = attempt.keep(numbered(late, history.numbered, _last_number(attempt), UPDATE))
-    keys = (*history.keys, history.valid_from)
-    return Plan(Outcome(), rows=again, keys=keys, unmoved=_unmoved(attempt), sizes=(0, count, 0), unfinished=True)
+    return attempt.keep(numbered(attempt.keep(rows), number, last_number(attempt))), True
 
 
 def _changes(outcome: Outcome) -> int:
@@ -349,19 +230,14 @@ def _tied(attempt: Attempt, settled: DataFrame) -> DataFrame:
     return events.join(disputed, [*history.keys, SEQ], "left_semi")
 
 
-def _bounds(attempt: Attempt, settled: DataFrame, *, late: bool, swept: bool) -> tuple[Any, ...]:
+def _bounds(attempt: Attempt, counts: Mapping[str, Any], *, late: bool, swept: bool) -> tuple[Bound, ...]:
     """What every changed row implies: its key's bounds, and that it was open, or ended no earlier than some position."""
     history = attempt.history
     bounds = () if swept else attempt.batch.bounds
-    if not late:
-        return (*bounds, Open(history.valid_to, history.end))
-    if isinstance(history.position_type, T.StructType):
+    if late and isinstance(history.position_type, T.StructType):
         return bounds
-    rows = changed(history, settled, attempt.places)
-    since = first_row(rows.agg(encoded(F.min(TO_WAS), history.position_type).alias("since")))["since"]
-    if since is None:
-        return (*bounds, Open(history.valid_to, history.end))
-    return (*bounds, Open(history.valid_to, history.end, literal(since, history.position_type)))
+    since = counts["since"] if late else None
+    return (*bounds, Open(history.valid_to, history.end, None if since is None else literal(since, history.position_type)))
 
 
 def _memories(attempt: Attempt, settled: DataFrame, counts: Mapping[str, int], swept: DataFrame | None) -> DataFrame | None:
@@ -372,7 +248,7 @@ def _memories(attempt: Attempt, settled: DataFrame, counts: Mapping[str, int], s
     if counts["hidden"] or counts["burials"]:
         frames.append(scd_events.journal_rows(history, settled, hidden_news(history), burial_news(history)))
     if history.numbered is not None and counts["deleted"]:
-        frames.append(_retired(history, settled))
+        frames.append(retired(history, settled))
     if swept is not None:
         frames.append(journal.noted(journal.TRUNCATION, swept, schema))
     if history.partial and not attempt.pinned.known.partial:
@@ -386,15 +262,6 @@ def _memories(attempt: Attempt, settled: DataFrame, counts: Mapping[str, int], s
     stamped = {journal.BATCH, journal.RUN, journal.BASE, journal.RECORDED}
     unsaid = [f for f in schema.fields if f.name not in stamped and f.name not in union.columns]
     return union.withColumns({f.name: F.lit(None).cast(f.dataType) for f in unsaid}) if unsaid else union
-
-
-def _retired(history: History, settled: DataFrame) -> DataFrame:
-    """The numbers of rows that are to go."""
-    assert history.numbered is not None
-    number = col(OLD)["row"].getField(history.numbered).alias(history.numbered)
-    kind, at = F.lit(journal.ALLOCATED).alias(journal.KIND), col(SEQ).alias(journal.JSEQ)
-    gone = settled.where(col(GONE)).select(kind, *map(col, history.keys), at, number)
-    return gone.withColumn(journal.SAID, F.lit(None).cast("array<string>"))
 
 
 def _unmoved(attempt: Attempt) -> str:

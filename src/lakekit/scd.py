@@ -19,7 +19,7 @@ from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit.cdc import ACTION, APPLIED, AT, BEYOND, DUPLICATE, INSERT, NOTHING, REMOVE, STALE, TIED, UPDATE, whole
+from lakekit.cdc import ACTION, APPLIED, BEYOND, DUPLICATE, INSERT, NOTHING, STALE, TIED, UPDATE, whole
 from lakekit.changes import HIDDEN, OP, SEQ, UPSERT
 from lakekit.columns import all_of, any_of, col, comparable, has_map, quoted
 from lakekit.fingerprint import fingerprint
@@ -211,37 +211,61 @@ def _heaviest(history: History, i: int, weight: Column) -> Column:
 
 def _states(history: History, met: DataFrame, forgotten: Column | None, ties: str) -> DataFrame:
     """What each event of the batch is beside what is known, and what a key is at each sequence: dead, alive with boxes, or void."""
-    units = range(len(history.units))
     known = F.coalesce(col("_lk_weight") > 0, F.lit(False))
-    told = {i: F.when(known, col(f"_lk_k{i}")) for i in units}
+    told = {i: F.when(known, col(f"_lk_k{i}")) for i in range(len(history.units))}
     old = F.coalesce(col(SEQ) <= forgotten, F.lit(False)) if forgotten is not None else F.lit(False)
+    looked = _looked_at(history, met, known, told, old, ties)
+    found = _judged(history, _merged(history, looked, known, told, old), known, told, old)
+    return found.drop("_lk_events", "_lk_taken", "_lk_verdicts", "_lk_removal", "_lk_weight", "_lk_ended", "_lk_swept", "_lk_removed")
+
+
+def _equal(history: History, i: int, one: Column, other: Column) -> Column:
+    return history.order(i, one).eqNullSafe(history.order(i, other))
+
+
+def _looked_at(history: History, met: DataFrame, known: Column, told: Mapping[int, Column], old: Column, ties: str) -> DataFrame:
+    """Each event with whether it says just what is known, is forgotten, or is tied; and those that count (``_lk_taken``)."""
+    units = range(len(history.units))
     ends = col("_lk_ended") | col("_lk_swept") | col("_lk_removed")
 
-    def equal(i: int, one: Column, other: Column) -> Column:
-        return history.order(i, one).eqNullSafe(history.order(i, other))
-
     def first_look(event: Column) -> Column:
-        same = known & all_of(event[f"b{i}"].isNull() | equal(i, event[f"b{i}"], told[i]) for i in units)
+        same = known & all_of(event[f"b{i}"].isNull() | _equal(history, i, event[f"b{i}"], told[i]) for i in units)
         beyond = old & ~same
-        differs = any_of(event[f"b{i}"].isNotNull() & told[i].isNotNull() & ~equal(i, event[f"b{i}"], told[i]) for i in units)
+        differs = any_of(event[f"b{i}"].isNotNull() & told[i].isNotNull() & ~_equal(history, i, event[f"b{i}"], told[i]) for i in units)
         tied = differs & ~ends & ~beyond if ties != "content" else F.lit(False)
         boxes = [event[f"b{i}"].alias(f"b{i}") for i in units]
         return F.struct(same.alias("same"), beyond.alias("beyond"), tied.alias("tied"), *boxes)
 
     looked = met.withColumn("_lk_events", F.transform("_lk_events", first_look))
-    takes = F.filter("_lk_events", lambda e: ~e["beyond"] & ~e["tied"])
-    kept = looked.withColumn("_lk_taken", takes)
+    return looked.withColumn("_lk_taken", F.filter("_lk_events", lambda e: ~e["beyond"] & ~e["tied"]))
+
+
+def _merged(history: History, looked: DataFrame, known: Column, told: Mapping[int, Column], old: Column) -> DataFrame:
+    """What the sequence amounts to: its boxes, whether the key is dead there or alive, whether the journal says so already."""
     only_began = (col("_lk_weight") == 0) & (F.size("_lk_taken") == 0)
-    merged = {f"_lk_m{i}": F.when(only_began, col(f"_lk_k{i}")).otherwise(_largest(history, i, col("_lk_taken"), told[i])) for i in units}
-    unheard = old & ~col("_lk_buried")
-    dead = col("_lk_ended") | col("_lk_swept") | (col("_lk_removed") & ~unheard)
+    merged = {
+        f"_lk_m{i}": F.when(only_began, col(f"_lk_k{i}")).otherwise(_largest(history, i, col("_lk_taken"), box)) for i, box in told.items()
+    }
+    dead = col("_lk_ended") | col("_lk_swept") | (col("_lk_removed") & ~_unheard(old))
     alive = known | F.coalesce(only_began, F.lit(False)) | (F.size("_lk_taken") > 0)
     authored = F.coalesce(col("_lk_weight") == 2, F.lit(False))
-    found = kept.withColumns({**merged, DEAD: dead, "_lk_alive": alive & ~dead, "_lk_authored": authored})
+    return looked.withColumns({**merged, DEAD: dead, "_lk_alive": alive & ~dead, "_lk_authored": authored})
+
+
+def _unheard(old: Column) -> Column:
+    """Whether a delete of the batch is forgotten."""
+    return old & ~col("_lk_buried")
+
+
+def _judged(history: History, merged: DataFrame, known: Column, told: Mapping[int, Column], old: Column) -> DataFrame:
+    """The verdicts on the batch's events, counted, and what is news of them."""
+    units = range(len(history.units))
 
     def verdict(event: Column) -> Column:
         said = [event[f"b{i}"].isNotNull() for i in units]
-        wins = any_of(said[i] & equal(i, event[f"b{i}"], col(f"_lk_m{i}")) & ~equal(i, event[f"b{i}"], told[i]) for i in units)
+        wins = any_of(
+            said[i] & _equal(history, i, event[f"b{i}"], col(f"_lk_m{i}")) & ~_equal(history, i, event[f"b{i}"], told[i]) for i in units
+        )
         return (
             F.when(event["beyond"], BEYOND)
             .when(event["tied"], TIED)
@@ -251,26 +275,22 @@ def _states(history: History, met: DataFrame, forgotten: Column | None, ties: st
             .otherwise(STALE)
         )
 
-    removal = F.when(~col("_lk_removed"), "").when(unheard, BEYOND).when(col("_lk_buried"), DUPLICATE).otherwise(APPLIED)
-    found = found.withColumns({"_lk_verdicts": F.transform("_lk_events", verdict), "_lk_removal": removal})
+    removal = F.when(~col("_lk_removed"), "").when(_unheard(old), BEYOND).when(col("_lk_buried"), DUPLICATE).otherwise(APPLIED)
+    found = merged.withColumns({"_lk_verdicts": F.transform("_lk_events", verdict), "_lk_removal": removal})
 
     def count(verdict: str) -> Column:
         return F.size(F.filter("_lk_verdicts", lambda v: v == verdict))
 
-    news = count(APPLIED)
-    counted = {f"_lk_is_{v}": count(v) + (col("_lk_removal") == v).cast("int") for v in VERDICTS}
-    disputed = col("_lk_row") & (col("_lk_removed") | F.exists("_lk_events", lambda e: ~e["same"]))
-    batch = col("_lk_removed") | (F.size("_lk_events") > 0)
     return found.withColumns(
         {
-            **counted,
-            "_lk_news": news,
+            **{f"_lk_is_{v}": count(v) + (col("_lk_removal") == v).cast("int") for v in VERDICTS},
+            "_lk_news": count(APPLIED),
             "_lk_burial": (col("_lk_removal") == APPLIED).cast("int"),
-            "_lk_disputed": disputed,
-            "_lk_batch": batch,
+            "_lk_disputed": col("_lk_row") & (col("_lk_removed") | F.exists("_lk_events", lambda e: ~e["same"])),
+            "_lk_batch": col("_lk_removed") | (F.size("_lk_events") > 0),
             "_lk_pos": history.position(col(SEQ)),
         }
-    ).drop("_lk_events", "_lk_taken", "_lk_verdicts", "_lk_removal", "_lk_weight", "_lk_ended", "_lk_swept", "_lk_removed")
+    )
 
 
 def _largest(history: History, i: int, taken: Column, known: Column) -> Column:
@@ -465,64 +485,3 @@ def stored(history: History) -> dict[str, Column]:
     if not history.in_row:
         columns[HIDDEN] = F.struct(col(SEQ).alias(STORED_SEQ))
     return columns
-
-
-def changed(history: History, settled: DataFrame, places: Mapping[str, T.DataType]) -> DataFrame:
-    """The rows of the table that change, in its columns, with ``_lk_action``, ``_lk_at``, ``_lk_to`` and where the row stands."""
-
-    def whereabouts(old: Column) -> list[Column]:
-        spots = [old["places"].getField(name).alias(name) for name in places]
-        return [old["at"].alias(AT), old["to"].alias(TO_WAS), *spots]
-
-    keys = list(map(col, history.keys))
-    rows = stored(history)
-    new = settled.where(col(ACTION) != NOTHING).select(
-        *keys, *(value.cast(history.types[name]).alias(name) for name, value in rows.items()), col(ACTION), *whereabouts(col(BEFORE))
-    )
-    gone = settled.where(col(GONE)).select(
-        *keys, *(col(OLD)["row"].getField(name).alias(name) for name in rows), F.lit(REMOVE).alias(ACTION), *whereabouts(col(OLD))
-    )
-    return new.unionByName(gone)
-
-
-def hidden_news(history: History) -> Column:
-    """Whether the journal must learn an event: no row says it by itself, and the journal does not say it yet."""
-    apart = col(LAST)
-    whole_event = F.lit(True)
-    if history.partial:
-        whole_event = all_of(col(f"_lk_m{i}").isNotNull() for i in range(len(history.units)))
-        unsaid = any_of(col(f"_lk_m{i}").getField(c).isNull() for i, (c, *_) in enumerate(history.units) if c in history.later)
-        whole_event = whole_event & ~F.coalesce(unsaid, F.lit(False))
-    counts = F.lit(True) if history.partial else ~col(HIDE)
-    needed = col("_lk_alive") & counts & (~apart | ~whole_event | col("_lk_authored"))
-    said = col("_lk_authored") | col("_lk_shown")
-    return needed & ((col("_lk_news") > 0) | (~said & col("_lk_row")))
-
-
-def burial_news(history: History) -> Column:
-    """Whether the journal must learn a delete."""
-    return (col("_lk_burial") > 0) & (F.lit(True) if history.partial else ~col(HIDE))
-
-
-def tally(history: History, settled: DataFrame) -> DataFrame:
-    """One row that counts the verdicts, the effects on rows and what the journal must learn."""
-    cut = col(CUT)
-    shadowed = F.lit(0) if history.partial else F.when(col(HIDE), col(f"_lk_is_{APPLIED}")).otherwise(0)
-    update = col(ACTION) == UPDATE
-    counts = {v: F.sum(f"_lk_is_{v}") for v in VERDICTS} | {"shadowed": F.sum(shadowed)}
-    effects = {
-        "inserted": col(ACTION) == INSERT,
-        "closed": update & cut.eqNullSafe(CLOSED),
-        "split": update & cut.eqNullSafe(SPLIT),
-        "updated": update & cut.isNull(),
-        "deleted": col(GONE),
-        "hidden": hidden_news(history),
-        "burials": burial_news(history),
-    }
-    nulled = F.sum(F.when((col(ACTION) != NOTHING) & (col("_lk_news") > 0), col(NULLED)))
-    summed = {**counts, "markers_nulled": nulled}
-    return settled.agg(
-        *(F.coalesce(value, F.lit(0)).alias(name) for name, value in summed.items()),
-        *(F.count_if(condition).alias(name) for name, condition in effects.items()),
-        F.count_if(col(LATE)).alias("late") if LATE in settled.columns else F.lit(0).alias("late"),
-    )

@@ -7,9 +7,10 @@ something else is refused before anything is written.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
@@ -23,6 +24,7 @@ from lakekit.errors import ConfigError, FeedError
 from lakekit.literals import literal
 from lakekit.memory import STORED_SEQ, Memory
 from lakekit.scd import History
+from lakekit.schema import columns_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -216,10 +218,23 @@ def _told(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def empty_schema(feed: ChangeFeed, shape: Shape) -> T.StructType:
+    """The columns of a new table that the verb of this shape writes."""
+    return stored_schema(feed, shape) if shape.type else present_schema(feed)
+
+
+def present_schema(feed: ChangeFeed, previous: Mapping[str, str] = MappingProxyType({})) -> T.StructType:
+    """The columns of a table of one row a key: those of the feed, and previous values under the names that *previous* gives."""
+    columns = columns_of(feed.schema)
+    fields = [*columns.fields, *(T.StructField(name, columns[c].dataType) for c, name in previous.items())]
+    hidden = Memory(feed.sequence_type, feed.keeps_sequence, partial=False).hidden
+    return T.StructType([*fields, *([] if hidden is None else [T.StructField(HIDDEN, hidden)])])
+
+
 def stored_schema(feed: ChangeFeed, shape: Shape) -> T.StructType:
     """The columns of a new table of this shape."""
     position = _position_type(feed.sequence_type, shape)
-    text = [T.StructField(f.name, T.StringType() if isinstance(f.dataType, T.NullType) else f.dataType) for f in feed.schema.fields]
+    text = columns_of(feed.schema).fields
     number = T.LongType() if shape.surrogate == "sequence" else T.StringType()
     own: dict[str, T.DataType] = {"valid_from": position, "valid_to": position, "current": T.BooleanType(), "version": T.IntegerType()}
     own |= {"surrogate_key": number, "durable_key": T.StringType(), "inferred": T.BooleanType()}

@@ -53,11 +53,26 @@ def diff(current: T.StructType, incoming: T.StructType) -> tuple[Operation, ...]
     return tuple(operation for operation in found if operation is not None)
 
 
+def storable(data_type: T.DataType) -> T.DataType:
+    """The type in a table of a column of this type: what holds nothing but NULL becomes text."""
+    return T.StringType() if isinstance(data_type, T.NullType) else data_type
+
+
+def columns_of(given: T.StructType) -> T.StructType:
+    """The columns of a new table for rows of this schema, all nullable."""
+    return T.StructType([T.StructField(f.name, storable(f.dataType)) for f in given.fields])
+
+
+def applied(current: T.StructType, operations: Iterable[Operation]) -> T.StructType:
+    """The schema after operations."""
+    types = {f.name: f.dataType for f in current.fields} | {o.name: o.data_type for o in operations}
+    return T.StructType([T.StructField(n, t) for n, t in types.items()])
+
+
 def _operation(current: T.StructType, incoming: T.StructField) -> Operation | None:
     name = find(current.names, incoming.name)
     if name is None:
-        data_type = T.StringType() if isinstance(incoming.dataType, T.NullType) else incoming.dataType
-        return AddColumn(incoming.name, data_type)
+        return AddColumn(incoming.name, storable(incoming.dataType))
     stored = current[name].dataType
     if not same_type(stored, incoming.dataType) and widens(stored, incoming.dataType):
         return WidenColumn(name, stored, incoming.dataType)

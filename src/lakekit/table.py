@@ -15,20 +15,20 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit import journal, reconcile, retention, scd_shape, schema, upsert
-from lakekit.changes import HIDDEN, ChangeFeed, check_columns, spelled_like
+from lakekit import journal, reconcile, scd_shape, schema, upsert
+from lakekit.changes import HIDDEN, ChangeFeed, check_columns
 from lakekit.columns import col, find, fit
 from lakekit.commit import Commit
 from lakekit.dimension import Dimension, Surrogate
-from lakekit.errors import CommitConflict, ConfigError, DataRejected, EngineError, SchemaConflict, TableNotFound
+from lakekit.dimension_tables import Options
+from lakekit.errors import ConfigError, DataRejected, SchemaConflict, TableNotFound
 from lakekit.formats import ADAPTERS, Adapter, adapter_for
 from lakekit.formats.base import Spec, View
 from lakekit.gateway import remember_names
 from lakekit.guard import counting, observed
 from lakekit.memory import Memory, missing_fields, wanted
 from lakekit.partitioning import Transform, parse
-from lakekit.quarantine import quarantine_name
-from lakekit.request import Request, Target, visible
+from lakekit.request import visible
 from lakekit.rows import HasRows, rows_in
 
 
@@ -120,20 +120,13 @@ class Table(Dimension):
         if shape:
             raise ConfigError(f"{self.name}: {', '.join(shape)} means nothing for scd={scd}.")
         columns = _schema_of(feed_or_schema)
-        transforms = parse(partition_by)
-        _check_transforms(self.name, columns, transforms)
         hidden: T.StructType | None = None
         keys: tuple[str, ...] = ()
         if isinstance(feed_or_schema, ChangeFeed):
             keys = feed_or_schema.keys
             hidden = wanted(columns, feed_or_schema).hidden
         stored = T.StructType([*columns.fields, *([T.StructField(HIDDEN, hidden)] if hidden else [])])
-        spec = Spec(stored, transforms, keys, merge_on_read, dict(properties or {}), comment)
-        try:
-            self._adapter.create(spec)
-        except (CommitConflict, EngineError):
-            if not self._adapter.exists():  # two writers may both find it missing; one of them makes it
-                raise
+        self._adapter.make(Spec(stored, parse(partition_by), keys, merge_on_read, dict(properties or {}), comment))
 
     def df(self) -> DataFrame:
         """The table's rows now, without anything that lakekit keeps beside the user's columns."""
@@ -197,21 +190,13 @@ class Table(Dimension):
 
         Raises ``TieConflict``, ``SchemaConflict``, ``FeedError``, and ``CommitConflict`` when rivals won every retry.
         """
-        target = Target(
-            self._adapter, self._beside(journal.journal_name(self.name)), self._beside(quarantine or quarantine_name(self.name))
-        )
+        options = Options(dry_run, batch_id, quarantine, evolve, tombstone_retention)
         if self.exists():
-            view = self._adapter.view()
-            scd_shape.refuse_versions(self.name, view.scd)
-            feed = spelled_like(feed, visible(view))
+            scd_shape.refuse_versions(self.name, self._adapter.view().scd)
+        feed = self._spelled(feed)
         assumed = self._prepare(feed, evolve, dry_run)
         view = assumed or self._adapter.view()
-        request = Request(target, feed, wanted(view.schema, feed), batch_id or uuid.uuid4().hex, dry_run, assumed)
-        before = None if tombstone_retention is None else retention.cutoff(request, tombstone_retention)
-        commit = upsert.run(request)
-        if before is not None and not dry_run:
-            retention.tidy(request, before)
-        return commit
+        return upsert.run(self._request(feed, wanted(view.schema, feed), options, assumed), tombstone_retention)
 
     def scd1(
         self,
@@ -336,7 +321,7 @@ class Table(Dimension):
         hidden = missing_fields(view.schema, memory)
         check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
         if dry_run:
-            shape = _applied(_with_memory(view.schema, memory), operations)
+            shape = schema.applied(_with_memory(view.schema, memory), operations)
             return replace(view, schema=shape) if operations or hidden else None
         if hidden:
             self._adapter.add_columns(hidden)
@@ -415,19 +400,7 @@ def _schema_of(given: ChangeFeed | DataFrame | T.StructType | str) -> T.StructTy
     if isinstance(given, str):
         given = T._parse_datatype_string(given)  # type: ignore[assignment]
     found = given if isinstance(given, T.StructType) else given.schema  # type: ignore[union-attr]
-    return T.StructType([T.StructField(f.name, T.StringType() if isinstance(f.dataType, T.NullType) else f.dataType) for f in found.fields])
-
-
-def _check_transforms(table: str, columns: T.StructType, transforms: Iterable[Transform]) -> None:
-    for transform in transforms:
-        if find(columns.names, transform.column) is None:
-            raise ConfigError(f"{table}: partition_by names {transform.column}, which is no column. Columns: {', '.join(columns.names)}.")
-
-
-def _applied(current: T.StructType, operations: Iterable[schema.Operation]) -> T.StructType:
-    types = {f.name: f.dataType for f in current.fields}
-    types.update({o.name: o.data_type for o in operations})
-    return T.StructType([T.StructField(n, t) for n, t in types.items()])
+    return schema.columns_of(found)
 
 
 def _with_memory(columns: T.StructType, memory: Memory) -> T.StructType:

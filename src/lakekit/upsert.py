@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit import cdc_partial, first_load, journal, plan_complete, plan_partial, quarantine
+from lakekit import cdc_partial, first_load, journal, plan_complete, plan_partial, quarantine, retention
 from lakekit.batch import Batch, evaluate, first_row, kept, shuffled, size_of
 from lakekit.cdc import BAD, OLDER, REPEATED, TIED, WINNER, gathered, judge
 from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_text, events
@@ -39,7 +39,19 @@ PLACED_BYTES = 16 << 30
 """Size up to which a first load is shuffled by partition, once for judging and writing; above it, partitions may be too large to sort."""
 
 
-def run(request: Request) -> Commit:
+def run(request: Request, tombstone_retention: str | None = None) -> Commit:
+    """Apply the feed, then forget what was recorded longer ago than the retention, before this began.
+
+    Raises ``TieConflict``, ``FeedError``, ``CommitConflict``, and ``ConfigError`` for a retention that is no interval.
+    """
+    before = None if tombstone_retention is None else retention.cutoff(request, tombstone_retention)
+    commit = _applied(request)
+    if before is not None and not request.dry_run:
+        retention.tidy(request, before)
+    return commit
+
+
+def _applied(request: Request) -> Commit:
     """Apply the feed; retry on a fresh view while rivals interfere. Raises ``TieConflict``, ``FeedError``, ``CommitConflict``."""
     started = time.monotonic()
     with ExitStack() as stack:
@@ -189,7 +201,7 @@ def _remember(request: Request, plan: Plan, pinned: Pinned, token: str) -> bool:
     target, feed = request.target, request.feed
     schema = journal_shape(request, pinned.table)
     if pinned.journal is None:
-        target.journal.create(Spec(schema))
+        target.journal.make(Spec(schema))
         made = target.journal.view()
         pinned.journal = made if made.empty else None  # not empty: a rival was faster, which looking again will find
     else:
@@ -244,7 +256,7 @@ def _quarantine(request: Request, batch: Batch, plan: Plan) -> None:
 def store(adapter: Adapter, found: DataFrame) -> None:
     """Append quarantine records that are not stored yet."""
     if not adapter.exists():
-        adapter.create(Spec(quarantine.SCHEMA, comment="Rows that lakekit could not apply, with reason and raw content"))
+        adapter.make(Spec(quarantine.SCHEMA, comment="Rows that lakekit could not apply, with reason and raw content"))
     with kept(quarantine.news(found, adapter.read())) as fresh:
         if not fresh.isEmpty():
             adapter.append(fresh.coalesce(1), adapter.view(), uuid.uuid4().hex)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.contract.harness import MODES, Mode, Subject, confs, subject
+import lakekit as lk
+from tests.contract.harness import DB, MODES, Mode, Subject, confs, subject
+from tests.contract.scd_harness import Past, past
 from tests.oracle import Rules
 
 _SEEN: list[Subject] = []
@@ -20,7 +23,16 @@ def mode(request: pytest.FixtureRequest) -> Mode:
 
 
 @pytest.fixture
-def new(spark: SparkSession, mode: Mode) -> Iterator[Callable[..., Subject]]:
+def tidy(spark: SparkSession) -> Iterator[None]:
+    """What every test of a verb asserts at its end, whatever else it does."""
+    before = confs(spark)
+    yield
+    assert confs(spark) == before, "lakekit puts back every conf that it changes"
+    assert spark._jsparkSession.sharedState().cacheManager().isEmpty(), "lakekit frees every frame that it keeps"
+
+
+@pytest.fixture
+def new(spark: SparkSession, mode: Mode, tidy: None) -> Callable[..., Subject]:
     """Make a subject in the mode; at the end of the suite its table is read by another engine too."""
 
     def make(name: str, schema: str, rules: Rules, **described: object) -> Subject:
@@ -28,10 +40,19 @@ def new(spark: SparkSession, mode: Mode) -> Iterator[Callable[..., Subject]]:
         _SEEN.append(made)
         return made
 
-    before = confs(spark)
-    yield make
-    assert confs(spark) == before, "lakekit puts back every conf that it changes"
-    assert spark._jsparkSession.sharedState().cacheManager().isEmpty(), "lakekit frees every frame that it keeps"
+    return make
+
+
+@pytest.fixture
+def history(spark: SparkSession, mode: Mode, tidy: None) -> Callable[..., Past]:
+    """Make a type 2 table in the mode."""
+    return partial(past, spark, mode)
+
+
+@pytest.fixture
+def named(spark: SparkSession, mode: Mode, tidy: None) -> Callable[[str], lk.Table]:
+    """A table of the mode, not made yet."""
+    return lambda name: lk.Table(spark, f"{DB}.{name}_{mode.slug}", format=mode.format)
 
 
 @pytest.fixture

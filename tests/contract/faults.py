@@ -21,7 +21,6 @@ from tests.contract.writer import Writer
 from tests.oracle import Row, Rules
 from tests.scd_oracle import Dim
 
-Made = Subject | Past
 RULES = Rules(("id",), ("seq",), ("id", "seq", "region", "v"))
 SCHEMA = "id string, seq bigint, op string, region string, v string"
 DESCRIBED = {"delete_when": "op = 'D'", "except_columns": ["op"]}
@@ -58,13 +57,13 @@ def new_history(spark: SparkSession, mode: Mode, name: str) -> Past:
     return made.create(partition_by=["region"])
 
 
-def _deliver(made: Made, rows: list[Row]) -> lk.Commit:
+def _deliver(made: Subject, rows: list[Row]) -> lk.Commit:
     commit = made.apply(rows)
     made.delivered += rows
     return commit
 
 
-def order(made: Made, batch: Path, **more: Any) -> dict[str, Any]:
+def order(made: Subject, batch: Path, **more: Any) -> dict[str, Any]:
     """What to tell a writer that is to apply a batch that lies in a file."""
     told = {"verb": made.verb, "told": made.told(), "described": made.described}
     return {"table": made.table.name, "format": made.mode.format, "batch": str(batch), **told, **more}
@@ -87,7 +86,7 @@ def batch_of(round_: int, dice: random.Random) -> list[Row]:
     return [change(n) for n in dice.sample(range(KEYS), KEYS // 2)]
 
 
-def kills(spark: SparkSession, made: Made, rounds: int, seed: int, folder: Path, length: float = 0.0) -> Tally:
+def kills(spark: SparkSession, made: Subject, rounds: int, seed: int, folder: Path, length: float = 0.0) -> Tally:
     """Kill a writer at a random moment of each upsert; the same batch again must give the table of a clean run.
 
     The moments are spread over the length of an upsert: the k-th of n kills falls into the k-th part. The next writer
@@ -111,7 +110,7 @@ def kills(spark: SparkSession, made: Made, rounds: int, seed: int, folder: Path,
     return tally
 
 
-def _mend(made: Made, rows: list[Row], tally: Tally) -> None:
+def _mend(made: Subject, rows: list[Row], tally: Tally) -> None:
     """Run the batch again, and once more: the first gives the table of a clean run, the second changes nothing."""
     before = made.table.df().count()
     again = _deliver(made, rows)
@@ -124,7 +123,7 @@ def _mend(made: Made, rows: list[Row], tally: Tally) -> None:
     assert data_files(made.spark, made.table.name) == files
 
 
-def _length(made: Made, writer: Writer, folder: Path, dice: random.Random) -> float:
+def _length(made: Subject, writer: Writer, folder: Path, dice: random.Random) -> float:
     """How long a first upsert takes in a new process."""
     rows = batch_of(1, dice)
     writer.wait_until_ready().tell(**order(made, _stored(made, rows, folder / f"{made.table.name}_1")))
@@ -154,7 +153,7 @@ def _writers(warehouse: str, format: str, folder: Path, number: int) -> Iterator
             writer.close()
 
 
-def _stored(made: Made, rows: list[Row], path: Path) -> Path:
+def _stored(made: Subject, rows: list[Row], path: Path) -> Path:
     frame(made.spark, rows, made.schema).coalesce(1).write.mode("overwrite").parquet(str(path))
     return path
 
@@ -202,7 +201,7 @@ def rival(spark: SparkSession, formats: Iterable[str], folder: Path) -> Iterator
         writer.close()
 
 
-def races(made: Made, writer: Writer, rounds: int, seed: int, folder: Path) -> Tally:
+def races(made: Subject, writer: Writer, rounds: int, seed: int, folder: Path) -> Tally:
     """Let this process and the rival upsert at once; whoever gives up runs again, and the table is that of all events."""
     dice, tally = random.Random(seed), Tally(f"{made.mode.id} {made.verb} races")
     for k in range(1, rounds + 1):

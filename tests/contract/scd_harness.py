@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,31 +11,19 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 import lakekit as lk
-from lakekit.testing import assert_scd2_valid, frame
+from lakekit.testing import assert_scd2_valid
 from tests import oracle, scd_oracle
-from tests.contract.harness import DB, Mode, check_sum, same
+from tests.contract.harness import DB, Mode, Subject, check_sum, same
 from tests.oracle import Row
 from tests.scd_oracle import COUNTS, Dim
 
 
 @dataclass
-class Past:
-    """A type 2 table under test; ``dim`` tells the oracle, ``described`` and ``options`` tell lakekit, what its rows mean."""
+class Past(Subject):
+    """A type 2 table under test; ``dim`` tells the oracle what its rows mean, ``options`` tell lakekit."""
 
-    mode: Mode
-    table: lk.Table
-    schema: str
-    dim: Dim
-    described: dict[str, Any]
-    options: dict[str, Any]
-    delivered: list[Row] = field(default_factory=list)
-
-    @property
-    def spark(self) -> SparkSession:
-        return self.table.spark
-
-    def feed(self, rows: Iterable[Row], schema: str | None = None, **described: Any) -> lk.ChangeFeed:
-        return lk.changes(frame(self.spark, rows, schema or self.schema), **{**self.described, **described})
+    dim: Dim = field(kw_only=True)
+    options: dict[str, Any] = field(kw_only=True, default_factory=dict)
 
     def create(self, **options: Any) -> Past:
         """Make the empty table in the subject's mode."""
@@ -110,7 +98,7 @@ def past(
     table = lk.Table(spark, f"{DB}.{name}_{mode.slug}", format=mode.format)
     told = {"track": dim.track, "valid_from": dim.valid_from, "valid_to": dim.valid_to, "current": dim.current, "version": dim.version}
     meant = {"keys": list(dim.rules.keys), "sequence_by": list(dim.rules.sequence_by), **described}
-    return Past(mode, table, schema, dim, meant, {**told, **(options or {})})
+    return Past(mode, table, schema, dim.rules, meant, dim=dim, options={**told, **(options or {})})
 
 
 def counts(commit: lk.Commit) -> dict[str, int]:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
 import lakekit as lk
-from tests.contract.harness import Mode, check_sum, confs, data_files, files, in_plain_modes
-from tests.contract.scd_harness import Past, counts, past
+from tests.contract.harness import Mode, check_sum, data_files, files, in_plain_modes
+from tests.contract.scd_harness import Past, counts
 from tests.oracle import Row, Rules
 from tests.scd_oracle import Dim, Ledger
 
 SCHEMA = "id string, lsn bigint, op string, name string, note string"
 RULES = Rules(("id",), ("lsn",), ("id", "lsn", "name", "note"))
 DESCRIBED = {"delete_when": "op = 'D'", "truncate_when": "op = 'T'", "except_columns": ["op"]}
-
-
-@pytest.fixture
-def made(spark: SparkSession, mode: Mode) -> Iterator[Callable[..., Past]]:
-    """Make a type 2 table in the mode."""
-    before = confs(spark)
-    yield lambda *args, **more: past(spark, mode, *args, **more)
-    assert confs(spark) == before, "lakekit puts back every conf that it changes"
-    assert spark._jsparkSession.sharedState().cacheManager().isEmpty(), "lakekit frees every frame that it keeps"
 
 
 def up(id: str, lsn: int, name: str | None, note: str | None = None) -> Row:
@@ -42,8 +33,8 @@ def intervals(subject: Past, id: str) -> list[tuple[Any, Any, Any]]:
 
 
 @in_plain_modes
-def test_late_events_deletes_and_truncates(made: Callable[..., Past], mode: Mode) -> None:
-    subject = made("late", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()
+def test_late_events_deletes_and_truncates(history: Callable[..., Past], mode: Mode) -> None:
+    subject = history("late", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()
     ledger = Ledger(subject.dim)
 
     def deliver(*rows: Row) -> lk.Commit:
@@ -83,10 +74,10 @@ VALUES = "id string, lsn bigint, op string, s string, tags map<string,int>, list
 
 
 @in_plain_modes
-def test_what_is_a_change(made: Callable[..., Past]) -> None:
+def test_what_is_a_change(history: Callable[..., Past]) -> None:
     """NULL and value, moves between columns, case, blanks, Unicode forms, order in arrays: changes. Maps as sets, NaN, −0.0: none."""
     rules = Rules(("id",), ("lsn",), ("id", "s", "tags", "list", "x", "n"))
-    subject = made("values", VALUES, Dim(rules), delete_when="op = 'D'", except_columns=["op", "lsn"]).create()
+    subject = history("values", VALUES, Dim(rules), delete_when="op = 'D'", except_columns=["op", "lsn"]).create()
     base = {"s": "Köln", "tags": {"a": 1, "b": None}, "list": [1, 2], "x": 0.0, "n": 1}
     moves = [
         {"s": "köln"}, {"s": "Köln "}, {"s": "Ko\u0308ln"}, {"s": None}, {"s": ""}, {"s": "None"}, {"tags": None}, {"tags": {}},
@@ -107,8 +98,8 @@ def test_what_is_a_change(made: Callable[..., Past]) -> None:
 
 
 @in_plain_modes
-def test_bad_input_is_refused_before_any_write(made: Callable[..., Past], spark: SparkSession) -> None:
-    subject = made("refused", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()
+def test_bad_input_is_refused_before_any_write(history: Callable[..., Past], spark: SparkSession) -> None:
+    subject = history("refused", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()
     subject.scd2([up("a", 1, "A")])
     before = files(spark, subject.table.name)
     feed, table = subject.feed([up("a", 2, "B")]), subject.table
@@ -127,6 +118,8 @@ def test_bad_input_is_refused_before_any_write(made: Callable[..., Past], spark:
         (lk.errors.SchemaConflict, "extra", lambda: table.scd2(subject.feed([], SCHEMA + ", extra int"), track="name")),
         (lk.errors.TieConflict, "1 events", lambda: table.scd2(subject.feed([up("a", 1, "Z")]), track="name")),
     ]
+    unmade = lk.Table(spark, f"{table.name}_unmade", format=subject.mode.format)
+    refused.append((lk.errors.ConfigError, "partition_by names nosuch", lambda: unmade.create(feed, scd=2, partition_by="nosuch")))
     for error, words, call in refused:
         with pytest.raises(error, match=words):
             call()
@@ -142,8 +135,8 @@ def test_bad_input_is_refused_before_any_write(made: Callable[..., Past], spark:
 
 
 @in_plain_modes
-def test_what_is_forgotten_changes_nothing(made: Callable[..., Past]) -> None:
-    subject = made("forgotten", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()
+def test_what_is_forgotten_changes_nothing(history: Callable[..., Past]) -> None:
+    subject = history("forgotten", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()
     subject.scd2([up("a", 5, "A"), up("a", 10, "A"), up("b", 5, "B"), gone("b", 10)])
     subject.scd2([], tombstone_retention="0 seconds")
     before = subject.rows()
@@ -156,9 +149,9 @@ def test_what_is_forgotten_changes_nothing(made: Callable[..., Past]) -> None:
 
 
 @in_plain_modes
-def test_a_crash_between_journal_and_table(made: Callable[..., Past], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_between_journal_and_table(history: Callable[..., Past], monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal is written, the table is not: the same batch again gives the table of a clean run, an in-order batch between or not."""
-    subject = made("crashed", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()
+    subject = history("crashed", SCHEMA, Dim(RULES, track=("name",)), **DESCRIBED).create()
     subject.scd2([up("a", 5, "A"), up("b", 5, "B"), up("c", 5, "C")])
     adapter = type(subject.table._adapter)
     batch = [up("a", 10, "A"), gone("b", 10), up("c", 3, "late"), up("c", 9, "C"), {"op": "T", "lsn": 4}]
@@ -178,10 +171,10 @@ def _killed(*_: object) -> None:
     raise RuntimeError("killed")
 
 
-def test_closed_history_is_left_alone(made: Callable[..., Past], spark: SparkSession, mode: Mode) -> None:
+def test_closed_history_is_left_alone(history: Callable[..., Past], spark: SparkSession, mode: Mode) -> None:
     """In-order batches neither read nor rewrite files that hold closed rows only, where the format knows its files' statistics."""
     rules = Rules(("id",), ("lsn",), ("id", "lsn", "name", "note"))
-    subject = made("apart", SCHEMA, Dim(rules, track=("name",), current="is_current"), **DESCRIBED)
+    subject = history("apart", SCHEMA, Dim(rules, track=("name",), current="is_current"), **DESCRIBED)
     subject.create(partition_by=["is_current"] if mode.format != "hudi" else [])  # which has no use for partitions of booleans
     for day in (1, 2):
         subject.scd2([up(f"k{n}", day, f"day {day}") for n in range(8)])
@@ -194,10 +187,10 @@ def test_closed_history_is_left_alone(made: Callable[..., Past], spark: SparkSes
 
 
 @in_plain_modes
-def test_new_columns_and_partial_events(made: Callable[..., Past]) -> None:
+def test_new_columns_and_partial_events(history: Callable[..., Past]) -> None:
     """A column that came later: rows from before never said anything of it, so a late event fills it in until one that does."""
     rules = Rules(("id",), ("lsn",), ("id", "lsn", "name", "note", "tier"))
-    subject = made("evolved", SCHEMA, Dim(rules, track=("name", "tier")), **DESCRIBED)
+    subject = history("evolved", SCHEMA, Dim(rules, track=("name", "tier")), **DESCRIBED)
     subject.schema = SCHEMA
     subject.table.create(subject.feed([]), scd=2, track=["name"], merge_on_read=subject.mode.merge_on_read)
     with pytest.raises(lk.errors.ConfigError, match="track"):

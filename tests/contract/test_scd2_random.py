@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
-from pyspark.sql import SparkSession
-
 from lakekit.testing import random_changes, scramble
 from tests import oracle, scd_oracle
-from tests.contract.harness import MODES, Mode, conf, confs, data_files, files, in_plain_modes, no_empty_text, same, utc
-from tests.contract.scd_harness import Past, counts, past
+from tests.contract.harness import MODES, Mode, conf, data_files, files, in_plain_modes, no_empty_text, same, utc
+from tests.contract.scd_harness import Past, counts
 from tests.contract.test_random_feeds import BAD, FEEDS, KEYS, RULES, SCHEMA, SEQUENCES, VALUES, WIDER, ZONE, respelled
 from tests.oracle import Row, Rules
 from tests.scd_oracle import Dim, Ledger
@@ -21,15 +18,6 @@ from tests.scd_oracle import Dim, Ledger
 # Few values, so that neighbours are often equal; what is not tracked varies.
 DULL = {**VALUES, "city": [None, "Köln", "köln"], "flag": [None, True], "ratio": [0.0, -0.0, float("nan")]}
 FEW = {c: VALUES[c][:2] for c in ("day", "price", "qty", "region", "seen")}
-
-
-@pytest.fixture
-def made(spark: SparkSession, mode: Mode) -> Iterator[Callable[..., Past]]:
-    """Make a type 2 table in the mode."""
-    before = confs(spark)
-    yield lambda *args, **more: past(spark, mode, *args, **more)
-    assert confs(spark) == before
-    assert spark._jsparkSession.sharedState().cacheManager().isEmpty()
 
 
 def deliveries(mode: Mode) -> int:
@@ -49,7 +37,7 @@ def dull_feeds(first: int, seed: int, **shape: object) -> list[Row]:
 
 
 @in_plain_modes
-def test_complete_events_with_exact_accounts(made: Callable[..., Past], mode: Mode) -> None:
+def test_complete_events_with_exact_accounts(history: Callable[..., Past], mode: Mode) -> None:
     dice = random.Random(MODES.index(mode))
     changes = dull_feeds(0, seed=52, events=20, conflicts=True, deletes=0.15)
     batches = [respelled(batch, dice) for batch in scramble(changes, seed=MODES.index(mode), batches=deliveries(mode))]
@@ -57,7 +45,7 @@ def test_complete_events_with_exact_accounts(made: Callable[..., Past], mode: Mo
     batches[-1] += [{"op": "T", "lsn": 2, "pos": 5}, {"op": "T", "lsn": 2, "pos": 5}, {"op": "T", "lsn": -1, "pos": 9}]
     rules = replace(RULES, unstorable=no_empty_text(mode, "region"))
     dim = Dim(rules, track=("city", "flag", "ratio"), current="is_current", version="version")
-    subject = made("complete2", SCHEMA, dim, delete_when="op = 'D'", truncate_when="op = 'T'", except_columns=["op"], ties="content")
+    subject = history("complete2", SCHEMA, dim, delete_when="op = 'D'", truncate_when="op = 'T'", except_columns=["op"], ties="content")
     subject.create(partition_by=["region"])
     ledger = Ledger(dim)
 
@@ -97,7 +85,7 @@ SPARSE = Rules(KEY, ("at",), (*KEY, *VALUES), unchanged="__unchanged__", ignore_
 INSTANTS = [{"at": utc("2024-11-03T05:30:00") + timedelta(microseconds=n)} for n in (0, 1, 3_600_000_000, 3_600_000_001, *range(-9, -1))]
 
 
-def test_sparse_events_in_time(made: Callable[..., Past], mode: Mode) -> None:
+def test_sparse_events_in_time(history: Callable[..., Past], mode: Mode) -> None:
     dice = random.Random(53)
     changes: list[Row] = []
     for feed in range(FEEDS, 2 * FEEDS):
@@ -113,7 +101,7 @@ def test_sparse_events_in_time(made: Callable[..., Past], mode: Mode) -> None:
     dim = Dim(SPARSE, track=("city", "flag", "price"), end=oracle.plain(utc("9999-12-31T00:00:00")))
     described = {"delete_when": "op = 'D'", "except_columns": ["op", "at"], "unchanged": "__unchanged__"}
     options = {"end_of_time": "9999-12-31"}
-    subject = made("sparse2", schema, dim, options, **described, ignore_nulls=["qty", "price", "seen"]).create()
+    subject = history("sparse2", schema, dim, options, **described, ignore_nulls=["qty", "price", "seen"]).create()
     ledger = Ledger(dim)
 
     for n, batch in enumerate(batches):
@@ -132,7 +120,7 @@ def test_sparse_events_in_time(made: Callable[..., Past], mode: Mode) -> None:
 
 
 @in_plain_modes
-def test_business_time(made: Callable[..., Past], mode: Mode) -> None:
+def test_business_time(history: Callable[..., Past], mode: Mode) -> None:
     """The day of a change is ``valid_from``; the last change of a day wins, whenever it arrives."""
     rules = Rules(("feed", "name"), ("day", "lsn"), ("feed", "name", "day", "city", "region"))
     dim = Dim(rules, track=("city",), valid_from="day", coarse=True)
@@ -142,7 +130,7 @@ def test_business_time(made: Callable[..., Past], mode: Mode) -> None:
     keys = [{"feed": feed, "name": name} for feed in range(60) for name in ("a", "A")]
     changes = random_changes(dice.randrange(2**32), keys=keys, sequences=sequences, values=values, events=1200, deletes=0.2)
     schema = "feed int, name string, day date, lsn bigint, op string, city string, region string"
-    subject = made("days", schema, dim, delete_when="op = 'D'", except_columns=["op", "lsn"])
+    subject = history("days", schema, dim, delete_when="op = 'D'", except_columns=["op", "lsn"])
     subject.described["sequence_by"] = ["lsn"]
     subject.create()
     for batch in scramble(changes, seed=MODES.index(mode), batches=deliveries(mode)):

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pyspark.sql import SparkSession
 
 import lakekit as lk
 from lakekit.testing import assert_same_rows, assert_scd2_valid, frame
-from tests.contract.harness import DB, Mode, check_sum, confs, data_files
+from tests.contract.harness import Mode, check_sum, data_files
 from tests.oracle import Row
 
 SCHEMA = "id string, lsn bigint, op string, city string, note string"
 DESCRIBED = {"keys": "id", "sequence_by": "lsn", "delete_when": "op = 'D'", "except_columns": ["op"]}
-
-
-@pytest.fixture
-def made(spark: SparkSession, mode: Mode) -> Iterator[Callable[[str], lk.Table]]:
-    """Make a table in the mode."""
-    before = confs(spark)
-    yield lambda name: lk.Table(spark, f"{DB}.{name}_{mode.slug}", format=mode.format)
-    assert confs(spark) == before
-    assert spark._jsparkSession.sharedState().cacheManager().isEmpty()
 
 
 def up(id: str, lsn: int, city: str | None, note: str | None = None) -> Row:
@@ -38,8 +28,8 @@ def feed(table: lk.Table, *rows: Row, **more: Any) -> lk.ChangeFeed:
     return lk.changes(frame(table.spark, rows, SCHEMA), **{**DESCRIBED, **more})
 
 
-def test_type_0(made: Callable[[str], lk.Table], mode: Mode) -> None:
-    table, arrived = made("type0"), made("type0_loaded")
+def test_type_0(named: Callable[[str], lk.Table], mode: Mode) -> None:
+    table, arrived = named("type0"), named("type0_loaded")
     for each in (table, arrived):
         each.create(feed(each), scd=0, merge_on_read=mode.merge_on_read)
     first = [up("a", 5, "five"), up("a", 7, "seven"), up("b", 5, None), gone("b", 6), up("a", 5, "five"), up("tie", 5, "x")]
@@ -65,8 +55,8 @@ def test_type_0(made: Callable[[str], lk.Table], mode: Mode) -> None:
         table.upsert(feed(table, *first))
 
 
-def test_hashed_keys_and_what_must_be_rekeyed(made: Callable[[str], lk.Table], mode: Mode) -> None:
-    table = made("hashed")
+def test_hashed_keys_and_what_must_be_rekeyed(named: Callable[[str], lk.Table], mode: Mode) -> None:
+    table = named("hashed")
     table.create(feed(table), scd=2, track="city", surrogate="hash", merge_on_read=mode.merge_on_read)
     options: dict[str, Any] = {"track": "city", "surrogate": "hash"}
     table.scd2(feed(table, up("a", 5, "A"), up("a", 20, "C"), up("b", 5, "B"), gone("b", 9)), **options)
@@ -87,8 +77,8 @@ def test_hashed_keys_and_what_must_be_rekeyed(made: Callable[[str], lk.Table], m
         table.scd2(feed(table, up("a", 30, "x")), track="city")
 
 
-def test_numbers_placeholders_and_the_unknown(made: Callable[[str], lk.Table], mode: Mode) -> None:
-    table = made("numbered")
+def test_numbers_placeholders_and_the_unknown(named: Callable[[str], lk.Table], mode: Mode) -> None:
+    table = named("numbered")
     options: dict[str, Any] = {"track": "city", "surrogate": "sequence", "inferred": "is_inferred", "surrogate_key": "sk"}
     table.create(feed(table), scd=2, merge_on_read=mode.merge_on_read, **options)
 

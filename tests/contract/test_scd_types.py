@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pyspark.sql import SparkSession
 
 import lakekit as lk
 from lakekit.testing import assert_scd2_valid, frame, random_changes, scramble
 from tests import oracle, scd_oracle
-from tests.contract.harness import DB, MODES, Mode, check_sum, confs, data_files, files, in_plain_modes, rows_by_key, same
+from tests.contract.harness import MODES, Mode, check_sum, data_files, files, in_plain_modes, rows_by_key, same
 from tests.contract.scd_harness import Past, plain_rows
 from tests.oracle import Row, Rules
 from tests.scd_oracle import Dim
@@ -20,15 +19,6 @@ SCHEMA = "feed int, id string, lsn bigint, op string, city string, tier string, 
 RULES = Rules(("feed", "id"), ("lsn",), ("feed", "id", "lsn", "city", "tier", "note"))
 DESCRIBED = {"keys": ["feed", "id"], "sequence_by": "lsn", "delete_when": "op = 'D'", "truncate_when": "op = 'T'", "except_columns": ["op"]}
 VALUES = {"city": [None, "Kiel", "Köln"], "tier": ["a", "b"], "note": [None, "x", "y", "z"]}
-
-
-@pytest.fixture
-def made(spark: SparkSession, mode: Mode) -> Iterator[Callable[[str], lk.Table]]:
-    """Make a table in the mode."""
-    before = confs(spark)
-    yield lambda name: lk.Table(spark, f"{DB}.{name}_{mode.slug}", format=mode.format)
-    assert confs(spark) == before
-    assert spark._jsparkSession.sharedState().cacheManager().isEmpty()
 
 
 def deliveries(mode: Mode, seed: int) -> list[list[Row]]:
@@ -67,8 +57,8 @@ def deliver(table: lk.Table, verb: str, batches: list[list[Row]], check: Callabl
     assert replay.applied == 0 and not replay.changed and data_files(table.spark, table.name) == before_files
 
 
-def test_type_3(made: Callable[[str], lk.Table], mode: Mode) -> None:
-    table = made("type3")
+def test_type_3(named: Callable[[str], lk.Table], mode: Mode) -> None:
+    table = named("type3")
     names = {"city": "previous_city", "tier": "previous_tier"}
     table.create(feed(table, []), scd=3, track=list(names), merge_on_read=mode.merge_on_read)
 
@@ -79,23 +69,23 @@ def test_type_3(made: Callable[[str], lk.Table], mode: Mode) -> None:
     deliver(table, "scd3", deliveries(mode, 3), check, track=list(names))
 
 
-def test_type_4(made: Callable[[str], lk.Table], mode: Mode) -> None:
-    table, past_table = made("type4"), made("type4_past")
+def test_type_4(named: Callable[[str], lk.Table], mode: Mode) -> None:
+    table, past_table = named("type4"), named("type4_past")
     table.create(feed(table, []), scd=4, history=past_table.name, track="city", merge_on_read=mode.merge_on_read)
     dim = Dim(RULES, track=("city",))
 
     def check(delivered: list[Row]) -> None:
         same(rows_by_key(table.df(), RULES), oracle.table(delivered, RULES))
-        beside = Past(mode, past_table, SCHEMA, dim, {}, {}, delivered)
+        beside = Past(mode, past_table, SCHEMA, RULES, {}, delivered, dim=dim)
         beside.check()
 
     deliver(table, "scd4", deliveries(mode, 4), check, history=past_table.name, track="city")
 
 
 @in_plain_modes
-def test_a_crash_between_the_two_tables(made: Callable[[str], lk.Table], mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_between_the_two_tables(named: Callable[[str], lk.Table], mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     """Type 4: history or present rows were written last, or neither; the same batch again mends it."""
-    table, past_table = made("crash4"), made("crash4_past")
+    table, past_table = named("crash4"), named("crash4_past")
     told = {"history": past_table.name, "track": "city"}
     table.create(feed(table, []), scd=4, merge_on_read=mode.merge_on_read, **told)
     rows = [{"feed": 1, "id": id, "lsn": lsn, "op": "U", "city": f"{id}{lsn}", "tier": "a"} for id in "xyz" for lsn in (2, 5)]
@@ -118,12 +108,12 @@ def test_a_crash_between_the_two_tables(made: Callable[[str], lk.Table], mode: M
     again = table.scd4(feed(table, batch), **told)
     assert again.changed and (again.updated, again.deleted) == (1, 1)
     same(rows_by_key(table.df(), RULES), oracle.table([*rows, *batch], RULES))
-    Past(mode, past_table, SCHEMA, Dim(RULES, track=("city",)), {}, {}, [*rows, *batch]).check()
+    Past(mode, past_table, SCHEMA, RULES, {}, [*rows, *batch], dim=Dim(RULES, track=("city",))).check()
     assert not table.scd4(feed(table, batch), **told).changed
 
 
-def test_type_6(made: Callable[[str], lk.Table], mode: Mode) -> None:
-    table = made("type6")
+def test_type_6(named: Callable[[str], lk.Table], mode: Mode) -> None:
+    table = named("type6")
     names = {"city": "current_city", "tier": "current_tier"}
     table.create(feed(table, []), scd=6, track=list(names), merge_on_read=mode.merge_on_read)
 
@@ -135,8 +125,8 @@ def test_type_6(made: Callable[[str], lk.Table], mode: Mode) -> None:
     deliver(table, "scd6", deliveries(mode, 6), check, track=list(names))
 
 
-def test_type_7(made: Callable[[str], lk.Table], mode: Mode) -> None:
-    table = made("type7")
+def test_type_7(named: Callable[[str], lk.Table], mode: Mode) -> None:
+    table = named("type7")
     table.create(feed(table, []), scd=7, track="city", merge_on_read=mode.merge_on_read)
     dim = Dim(RULES, track=("city",))
     keys: dict[Any, str] = {}

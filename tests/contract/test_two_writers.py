@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.contract.faults import new_history, new_subject, races, rival
-from tests.contract.harness import MODES, Mode
+from tests.contract.harness import MODES, Mode, in_plain_modes
 from tests.contract.writer import Writer
 
 
@@ -27,8 +27,7 @@ def test_never_two_rows_and_never_a_forbidden_one(spark: SparkSession, mode: Mod
 
 
 @pytest.mark.slow
+@in_plain_modes
 def test_histories_and_their_numbers(spark: SparkSession, mode: Mode, other: Writer, tmp_path: Path) -> None:
     """Type 2: the history of all events, and no number twice. The merge-on-read modes race in ``make torture``."""
-    if mode.merge_on_read:
-        pytest.skip("raced by make torture")
     assert races(new_history(spark, mode, "raced2"), other, 1, seed=1, folder=tmp_path).rounds == 1

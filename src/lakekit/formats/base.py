@@ -14,8 +14,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import types as T
 
 from lakekit.batch import leaf_rows
-from lakekit.columns import col
-from lakekit.errors import UnsupportedOperation
+from lakekit.changes import HIDDEN
+from lakekit.columns import col, find
+from lakekit.errors import CommitConflict, ConfigError, EngineError, UnsupportedOperation
 from lakekit.formats.partition_values import PartitionValue, Unstorable, unstorable
 from lakekit.partitioning import Transform
 from lakekit.pruning import Bound
@@ -163,6 +164,19 @@ class Adapter(ABC):
         """The stored rows that meet a condition, from the files that metadata does not rule out; made to be looked at repeatedly."""
         found = self.read(version).where(condition)
         return Scan(found, leaf_rows(found), lambda column, values: leaf_rows(found.where(col(column).isin(*values))) == 0)
+
+    def make(self, spec: Spec) -> None:
+        """Create an empty table, unless a rival that found it missing too was faster; ``ConfigError`` for unknown partition columns."""
+        names = spec.schema.names
+        for transform in spec.partitioning:
+            if find(names, transform.column) is None:
+                shown = ", ".join(n for n in names if not n.startswith(HIDDEN))
+                raise ConfigError(f"{self.table}: partition_by names {transform.column}, which is no column. Columns: {shown}.")
+        try:
+            self.create(spec)
+        except (CommitConflict, EngineError):
+            if not self.exists():
+                raise
 
     @abstractmethod
     def create(self, spec: Spec) -> None:

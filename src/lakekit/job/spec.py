@@ -13,7 +13,7 @@ from lakekit.job.bind import Call, bind
 from lakekit.job.document import Node, override, read
 from lakekit.job.names import nearest
 from lakekit.job.references import Scope, argument_names, resolve
-from lakekit.job.steps import CURRENT, ON_WHAT_STANDS, ORDERED, SUPPLIED, readers, takes_data, verbs
+from lakekit.job.steps import CONTENT, CURRENT, ORDERED, SUPPLIED, readers, takes_data, verbs
 from lakekit.runtimes import FORMATS
 
 
@@ -110,7 +110,7 @@ def _bind_create(node: Node | None, steps: Iterable[Call]) -> Call | None:
     from lakekit.dimension_tables import creation
     from lakekit.table import Table
 
-    makers = [step for step in steps if step.name not in ON_WHAT_STANDS]
+    makers = [step for step in steps if any(map(step.takes, CONTENT))]
     if node is None and not makers:
         return None
     shape = next(filter(None, (creation(step.name, step.arguments) for step in makers)), {})

@@ -10,12 +10,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-ROWS = ("df", "source_df")
-DATA = ("feed", "feed_or_schema", "members", *ROWS)
-"""Parameters through which a verb takes the incoming data, those of ``ROWS`` as plain rows; the job fills them from its source."""
+CONTENT = ("feed", "feed_or_schema", "df")
+"""Parameters through which a verb takes what the table is to hold, which tells how to make a table that is missing."""
 
-ON_WHAT_STANDS = ("infer", "reconcile", "delete", "rollback", "unknown_member")
-"""Verbs that cannot say of what kind a missing table is to be."""
+ROWS = ("df", "source_df")
+DATA = (*CONTENT, "members", "source_df")
+"""Parameters through which a verb takes the incoming data, those of ``ROWS`` as plain rows; the job fills them from its source."""
 
 PREVIOUS, CURRENT = "previous", "current"
 """Of a reader that compares: what stands, which is the job's table, and what is compared with it, which names a reader of its own."""

@@ -85,7 +85,8 @@ def customer_days(seed: int = 1, *, customers: int = 12, days: int = 10) -> list
     """Changes of a customer dimension in June, day by day: ``customer_id, changed_at, op, email, address, tier``.
 
     Every customer signs up on one of the first days; then some move, change their tier or their email, a few leave and may come
-    back, and one change in twelve reaches the feed two days late. ``changed_at`` is ISO text in UTC, never twice the same for a customer.
+    back, and one change in twelve reaches the feed two days late. ``changed_at`` is ISO text in UTC, never twice the same for a
+    customer. At most thirty days.
 
     >>> days = customer_days(customers=4, days=3)
     >>> days[0][0]
@@ -99,7 +100,8 @@ def customer_days(seed: int = 1, *, customers: int = 12, days: int = 10) -> list
     joins = [0 if dice.random() < 0.7 else dice.randrange(max(1, days // 2)) for _ in range(customers)]
     for day in range(days):
         for customer in range(1, customers + 1):
-            change = _customer_change(dice, customer, living, joining=joins[customer - 1] == day, first=day < joins[customer - 1])
+            joins_on = joins[customer - 1]
+            change = None if day < joins_on else _customer_change(dice, customer, living, joining=day == joins_on)
             if change is not None:
                 minute = f"{dice.randrange(24):02}:{dice.randrange(60):02}:{dice.randrange(60):02}"
                 row = {"customer_id": customer, "changed_at": f"2024-06-{day + 1:02}T{minute}Z", **change}
@@ -108,11 +110,9 @@ def customer_days(seed: int = 1, *, customers: int = 12, days: int = 10) -> list
     return delivered
 
 
-def _customer_change(dice: random.Random, customer: int, living: dict[int, Row], *, joining: bool, first: bool) -> Row | None:
+def _customer_change(dice: random.Random, customer: int, living: dict[int, Row], *, joining: bool) -> Row | None:
     """What one customer does on one day; ``None``: nothing."""
     cities, tiers = ("Kiel", "Köln", "Bonn", "Lyon", "Graz"), ("basic", "silver", "gold")
-    if first:
-        return None
     stands = living.get(customer)
     drawn = dice.random()
     if joining or (stands is None and drawn < 0.3):
