@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
@@ -101,6 +102,7 @@ def serve(warehouse: str, *formats: str) -> None:
         except lk.errors.CommitConflict as conflict:
             _say(answers, {"conflict": str(conflict), "seconds": time.time() - started})
         except lk.LakekitError as error:
+            traceback.print_exc()  # the chained cause goes to the log
             _say(answers, {"error": f"{type(error).__name__}: {error}", "seconds": time.time() - started})
 
 

@@ -15,7 +15,8 @@ from lakekit.errors import CommitConflict, DataRejected, EngineError, LakekitErr
 _RACE = re.compile(
     r"ValidationException|CommitFailedException|Concurrent\w*(Append|Delete\w*|Modification|Write|Transaction)\w*Exception|"
     r"DELTA_CONCURRENT|MetadataChangedException|ProtocolChangedException|HoodieWriteConflictException|HoodieLockException|"
-    r"DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|Found conflicting files|DELTA_TABLE_ALREADY_EXISTS|FileAlreadyExistsException"
+    r"DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|Found conflicting files|DELTA_TABLE_ALREADY_EXISTS|FileAlreadyExistsException|"
+    r"the table has been concurrently modified"  # Iceberg, between planning a MERGE and its second look: a bare IllegalStateException
 )
 
 
