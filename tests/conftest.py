@@ -31,9 +31,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByMode:
 
 @pytest.fixture(autouse=True)
 def evaluation(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Spark has two ways to evaluate, compiled and interpreted: the merge-on-read modes run the second, which is quicker to start."""
+    """Spark has two ways to evaluate, compiled and interpreted; on tables of a few rows the second needs a third less time.
+
+    Compiled are the first mode, the tests without a mode (jobs on every format among them) and what runs in processes of its own.
+    """
     mode = request.node.callspec.params.get("mode") if hasattr(request.node, "callspec") else None
     with ExitStack() as stack:
-        for key, value in INTERPRETED.items() if mode and mode.merge_on_read else ():
+        for key, value in INTERPRETED.items() if mode not in (None, MODES[0]) else ():
             stack.enter_context(conf(request.getfixturevalue("spark"), key, value))
         yield
