@@ -16,8 +16,9 @@ from lakekit.batch import Batch
 from lakekit.changes import IGNORE, OP, RAW, REASON, UPSERT, ChangeFeed
 from lakekit.columns import col, quoted
 from lakekit.commit import Commit
-from lakekit.dimension_tables import VERSIONED, DimensionTable, Options
-from lakekit.errors import ConfigError, FeedError
+from lakekit.dimension_tables import VERSIONED, DimensionTable, Options, unknown
+from lakekit.errors import CommitConflict, ConfigError, FeedError
+from lakekit.formats.base import View
 from lakekit.memory import memory_of
 from lakekit.plan import Plan
 from lakekit.pruning import Open, where
@@ -242,15 +243,22 @@ class Dimension(DimensionTable):
         shape = self._shape("unknown_member", 2, 7)
         if shape.surrogate_key is None:
             raise ConfigError(f"{self.name}: its versions have no keys of their own. Make it with scd2(feed, surrogate='sequence').")
-        stands = not self.df().where(col(shape.surrogate_key).cast("string") == "-1").isEmpty()
-        if stands or dry_run:
-            return replace(self._unchanged("unknown_member"), inserted=int(not stands), dry_run=dry_run)
-        own = {shape.surrogate_key, shape.durable_key}
-        row = self.spark.range(1).select(
-            *((F.lit(-1) if f.name in own else F.lit(None)).cast(f.dataType).alias(f.name) for f in self._adapter.view().schema.fields)
-        )
-        commit = self._write("unknown_member", lambda view, token: self._adapter.append(row, view, token))
-        return replace(commit, inserted=1)
+
+        def insert(view: View, token: str) -> None:
+            self._adapter.apply(view, unknown(self._adapter, view, shape), token)
+
+        for attempt in range(1, upsert.ATTEMPTS + 1):
+            with self._adapter.guard():
+                stands = not self.df().where(col(shape.surrogate_key).cast("string") == "-1").isEmpty()
+                if stands or dry_run:
+                    return replace(self._unchanged("unknown_member"), inserted=int(not stands), dry_run=dry_run)
+                try:
+                    return replace(self._write("unknown_member", insert), inserted=1)
+                except CommitConflict:
+                    if attempt == upsert.ATTEMPTS:
+                        raise
+            upsert.back_off(attempt)
+        raise AssertionError("the last attempt returns or raises")
 
     def current(self) -> DataFrame:
         """The rows that are true now, one a key, without the columns of their versions: what an upsert of the same events makes (C5).

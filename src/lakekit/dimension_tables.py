@@ -15,18 +15,19 @@ from pyspark.sql import types as T
 
 from lakekit import plan_scd, scd_shape, schema, upsert
 from lakekit.batch import Batch
+from lakekit.cdc import ACTION, INSERT
 from lakekit.changes import ChangeFeed, check_columns, spelled_like
 from lakekit.columns import col, find
 from lakekit.commit import Commit
 from lakekit.errors import ConfigError
-from lakekit.formats.base import SCD_PROPERTY, Adapter, Spec, View
+from lakekit.formats.base import SCD_PROPERTY, Adapter, ChangeSet, Spec, View
 from lakekit.journal import journal_name
 from lakekit.memory import Memory
 from lakekit.partitioning import Transform, parse
 from lakekit.plan import Plan
 from lakekit.plan_present import previous_name
 from lakekit.quarantine import quarantine_name
-from lakekit.request import Pinned, Request, Target, Verb, visible
+from lakekit.request import Pinned, Request, Target, Verb, places, visible
 from lakekit.scd import History
 from lakekit.scd_keys import rekeyed
 from lakekit.scd_shape import Shape
@@ -286,3 +287,13 @@ def _verb(operation: str, past: History, on_delete: str) -> Verb:
 def _remembered(past: History) -> tuple[str, ...]:
     """The columns of the table that its journal has too."""
     return (*past.payload, past.numbered) if past.numbered else past.payload
+
+
+def unknown(table: Adapter, view: View, shape: Shape) -> ChangeSet:
+    """The row of the unknown member: where a rival has just added it, none."""
+    assert shape.surrogate_key is not None
+    own = {shape.surrogate_key, shape.durable_key}
+    values = ((F.lit(-1) if f.name in own else F.lit(None)).cast(f.dataType).alias(f.name) for f in view.schema.fields)
+    nowhere = (F.lit(None).cast(kind).alias(name) for name, kind in places(table, view).items())
+    rows = table.spark.range(1).select(*values, *nowhere, F.lit(INSERT).alias(ACTION))
+    return ChangeSet(rows, (shape.surrogate_key,), tuple(view.columns), unmoved="true", inserts=1)

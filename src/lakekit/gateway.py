@@ -25,6 +25,13 @@ def remember_names(spark: SparkSession) -> None:
             known[name] = _keeping(getattr(spark._jvm, name))
 
 
+def activate(spark: SparkSession) -> None:
+    """Make the session this thread's: Java code that is not told a session asks for its thread's, and a new thread has none."""
+    jvm: Any = spark._jvm
+    session = spark._jsparkSession
+    getattr(jvm, session.getClass().getName()).setActiveSession(session)  # Spark 4 has moved the class
+
+
 def elements(java_list: Any) -> list[Any]:
     """The elements of a Java list; py4j's own iteration ends by an exception, whose translation costs eighty calls."""
     return [java_list.get(i) for i in range(java_list.size())]

@@ -44,7 +44,7 @@ def inserted_or_more(result: Outcome) -> int:
 
 def _state(request: Request, batch: Batch, pinned: Pinned) -> cdc_plan.State:
     """What stands of the batch's keys: narrow columns of pruned files."""
-    keys, found = list(batch.keys), places(request, pinned)
+    keys, found = list(batch.keys), places(request.target.table, pinned.table)
     stored, dead = stored_rows(request, batch, pinned), dead_rows(request, pinned)
     rows = None if stored is None else located(request, pinned, stored.rows)
     if not _few(batch, stored, pinned.remembered):

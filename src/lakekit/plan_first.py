@@ -65,13 +65,13 @@ def _judged(request: Request, batch: Batch, pinned: Pinned, *, loaded: bool) -> 
     types = {f.name: f.dataType for f in live.schema.fields}
     stored = stored_rows(request, batch, pinned)
     if stored is None:
-        nowhere = {name: F.lit(None).cast(kind) for name, kind in places(request, pinned).items()}
+        nowhere = {name: F.lit(None).cast(kind) for name, kind in places(request.target.table, pinned.table).items()}
         nothing = {f"_lk_r{i}": F.lit(None) for i in range(len(payload))}
         met = live.withColumns({AT: F.expr(null_struct(batch.sequence)), **nowhere, **nothing})
     else:
         at = F.expr(request.memory.at()).alias(AT)
         values = [col(c).alias(f"_lk_r{i}") for i, c in enumerate(payload)]
-        spots = [*map(col, request.target.table.locators), *where_it_stood(pinned)]
+        spots = [*map(col, request.target.table.locators), *where_it_stood(pinned.table)]
         wanted = broadcastable(batch, batch.of(WINNER).select(*map(col, keys)))
         standing = stored.rows.select(*map(col, keys), at, *values, *spots).join(wanted, keys, "left_semi")
         met = live.join(standing, keys, "left")

@@ -47,7 +47,7 @@ def _plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> P
     if ties:
         met, base = met.where(~col(TIE)), replace(base, quarantined=base.quarantined + ties)
     horizon = F.expr(greatest_literal(pinned.known.truncated, batch.truncated) or null_struct(batch.sequence))
-    settled = cdc_partial.settle(shape, met, horizon, carry=list(places(request, pinned)), marked=request.feed.partial)
+    settled = cdc_partial.settle(shape, met, horizon, carry=list(places(request.target.table, pinned.table)), marked=request.feed.partial)
     settled = stack.enter_context(kept(settled))
     result = _counted(request, shape, base, met, settled)
     result = replace(with_truncations(result, batch, pinned.known, result.deleted), deleted=result.deleted)
@@ -87,7 +87,7 @@ def _meet(request: Request, batch: Batch, pinned: Pinned, shape: Shape, stack: E
         if batch.truncated is not None:
             events = events.unionByName(state.select(*map(col, shape.keys), F.lit(_ROW).alias(OP)), allowMissingColumns=True)
     if state is None:
-        events = events.withColumns({name: F.lit(None).cast(kind) for name, kind in places(request, pinned).items()})
+        events = events.withColumns({name: F.lit(None).cast(kind) for name, kind in places(request.target.table, pinned.table).items()})
     null = null_struct(batch.sequence)
     horizon = F.expr(greatest_literal(pinned.known.truncated, batch.truncated) or null)
     forgotten = F.expr(pinned.known.forgotten or null)
@@ -104,7 +104,7 @@ def _state(request: Request, batch: Batch, pinned: Pinned, shape: Shape, stack: 
         keys = broadcastable(batch, batch.of(OLDER).select(*map(col, shape.keys)).distinct())
         stored = stored.join(keys, list(shape.keys), "left_semi")
     helpers = cdc_partial.state_columns(shape, stored, request.memory.at())
-    located = [*map(col, shape.keys), *helpers, *map(col, request.target.table.locators), *where_it_stood(pinned)]
+    located = [*map(col, shape.keys), *helpers, *map(col, request.target.table.locators), *where_it_stood(pinned.table)]
     rows = stored.select(*located)
     return rows if batch.truncated is None else stack.enter_context(kept(rows))  # looked at twice
 

@@ -22,6 +22,7 @@ from lakekit.formats.base import Adapter, ChangeSet, Landing, View
 from lakekit.memory import STORED_SEQ, Memory
 from lakekit.plan import Plan
 from lakekit.pruning import Bound, where
+from lakekit.request import places, where_it_stood
 from lakekit.scd import LAST, TO, History
 
 _WAS, _STANDS, _LIVES = "_lk_was", "_lk_stands", "_lk_lives"
@@ -84,11 +85,10 @@ def _differences(history: History, settled: DataFrame, table: Adapter, view: Vie
     everyone = settled.select(*map(col, keys)).distinct()
     after = everyone.join(living, keys, "left")
     if view.empty or view.version is None:
-        nowhere = {name: F.lit(None).cast("string") for name in table.locators}
-        nowhere |= {f"_lk_old_{c}": F.lit(None).cast(types[c]) for c in view.partition_columns}
+        nowhere = {name: F.lit(None).cast(kind) for name, kind in places(table, view).items()}
         none = F.lit(None).cast(memory.sequence)
         return after.where(_LIVES).withColumns({ACTION: F.lit(INSERT), AT: none, **nowhere})
-    where_it_is = [*map(col, table.locators), *(col(c).alias(f"_lk_old_{c}") for c in view.partition_columns)]
+    where_it_is = [*map(col, table.locators), *where_it_stood(view)]
     stored = table.read(view.version).where(where(bounds))
     row = F.struct(*map(col, columns)).alias(_WAS)
     standing = stored.select(*map(col, keys), row, F.expr(memory.at()).alias(AT), F.lit(True).alias(_STANDS), *where_it_is)

@@ -138,15 +138,15 @@ def broadcastable(batch: Batch, df: DataFrame) -> DataFrame:
 def located(request: Request, pinned: Pinned, stored: DataFrame) -> DataFrame:
     """Stored rows as keys, sequence, and where they stand."""
     at = F.expr(request.memory.at()).alias(AT)
-    return stored.select(*map(col, request.feed.keys), at, *map(col, request.target.table.locators), *where_it_stood(pinned))
+    return stored.select(*map(col, request.feed.keys), at, *map(col, request.target.table.locators), *where_it_stood(pinned.table))
 
 
-def places(request: Request, pinned: Pinned) -> dict[str, T.DataType]:
+def places(table: Adapter, view: View) -> dict[str, T.DataType]:
     """The columns that say where a stored row stands: the format's locators and the old partition values."""
-    found: dict[str, T.DataType] = {name: T.StringType() for name in request.target.table.locators}
-    return found | {f"_lk_old_{c}": pinned.table.schema[c].dataType for c in pinned.table.partition_columns}
+    found: dict[str, T.DataType] = {name: T.StringType() for name in table.locators}
+    return found | {f"_lk_old_{c}": view.schema[c].dataType for c in view.partition_columns}
 
 
-def where_it_stood(pinned: Pinned) -> list[Column]:
+def where_it_stood(view: View) -> list[Column]:
     """The partition values of a stored row, under names that a moved row does not overwrite."""
-    return [col(c).alias(f"_lk_old_{c}") for c in pinned.table.partition_columns]
+    return [col(c).alias(f"_lk_old_{c}") for c in view.partition_columns]

@@ -48,7 +48,7 @@ class Attempt:
     @property
     def places(self) -> dict[str, T.DataType]:
         """Where a stored row stands."""
-        return places(self.request, self.pinned)
+        return places(self.request.target.table, self.pinned.table)
 
     def keep(self, df: DataFrame) -> DataFrame:
         """Keep a frame until the attempt is over."""
@@ -64,7 +64,7 @@ class Attempt:
         rows = self.request.target.table.scan(self.pinned.table.version, where(bounds)).rows
         types = {f.name: f.dataType for f in self.pinned.table.schema.fields}
         later = [F.lit(None).cast(kind).alias(name) for name, kind in types.items() if name not in rows.columns]
-        return rows.select("*", *later, *where_it_stood(self.pinned))
+        return rows.select("*", *later, *where_it_stood(self.pinned.table))
 
     def noted(self) -> DataFrame | None:
         """The journal, but for what this very run added in a failed attempt."""

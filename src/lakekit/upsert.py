@@ -73,11 +73,16 @@ def _applied(request: Request) -> Commit:
                 done, lost = False, conflict
             if done:
                 return _commit(request, batch, shown, history, attempt, time.monotonic() - started)
-            time.sleep(random.uniform(0.5, 1.0) * BACKOFF_SECONDS * 2 ** min(attempt, 6))
+            back_off(attempt)
     raise CommitConflict(
         f"{request.target.table.table}: other writers changed the table during each of {ATTEMPTS} attempts. "
         "Run the same batch again; applying is idempotent."
     ) from lost
+
+
+def back_off(attempt: int) -> None:
+    """Wait before the next look, longer each time, so that rivals do not meet again."""
+    time.sleep(random.uniform(0.5, 1.0) * BACKOFF_SECONDS * 2 ** min(attempt, 6))
 
 
 @contextmanager

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
 
 import lakekit as lk
 from lakekit.testing import assert_same_rows, assert_scd2_valid, frame
-from tests.contract.harness import Mode, check_sum, data_files
+from tests.contract.harness import Mode, check_sum, data_files, in_plain_modes
 from tests.oracle import Row
 
 SCHEMA = "id string, lsn bigint, op string, city string, note string"
@@ -75,6 +77,22 @@ def test_hashed_keys_and_what_must_be_rekeyed(named: Callable[[str], lk.Table], 
     }
     with pytest.raises(lk.errors.ConfigError, match="surrogate"):
         table.scd2(feed(table, up("a", 30, "x")), track="city")
+
+
+@in_plain_modes
+def test_the_unknown_is_added_once_by_two_writers(named: Callable[[str], lk.Table]) -> None:
+    table = named("unknown_twice")
+    table.create(feed(table), scd=2, surrogate="sequence")
+    others = [lk.Table(table.spark.newSession(), table.name, format=table.format) for _ in range(2)]
+    together = Barrier(len(others))
+
+    def add(other: lk.Table) -> int:
+        together.wait()
+        return other.unknown_member().inserted
+
+    with ThreadPoolExecutor() as pool:
+        assert sum(pool.map(add, others)) == 1
+    assert [(r["surrogate_key"], r["id"], r["valid_from"]) for r in table.df().collect()] == [(-1, None, None)]
 
 
 def test_numbers_placeholders_and_the_unknown(named: Callable[[str], lk.Table], mode: Mode) -> None:
