@@ -13,6 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.contract.harness import MODES, conf
 
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+COMPILED = {"test_random_feeds", "test_scd2_random"}
 _MODE = re.compile(rf"\[({'|'.join(sorted((mode.id for mode in MODES), key=len, reverse=True))})[\]-]")
 
 
@@ -31,12 +32,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByMode:
 
 @pytest.fixture(autouse=True)
 def evaluation(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Spark has two ways to evaluate, compiled and interpreted; on tables of a few rows the second needs a third less time.
+    """Spark has two ways to evaluate, compiled and interpreted; on tables of a few rows the second needs half the time.
 
-    Compiled are the first mode, the tests without a mode (jobs on every format among them) and what runs in processes of its own.
+    Compiled are the random feeds in the first mode, the tests without a mode (jobs on every format among them) and what runs in
+    processes of its own.
     """
     mode = request.node.callspec.params.get("mode") if hasattr(request.node, "callspec") else None
+    compiled = mode is None or (mode == MODES[0] and request.node.path.stem in COMPILED)
     with ExitStack() as stack:
-        for key, value in INTERPRETED.items() if mode not in (None, MODES[0]) else ():
+        for key, value in () if compiled else INTERPRETED.items():
             stack.enter_context(conf(request.getfixturevalue("spark"), key, value))
         yield

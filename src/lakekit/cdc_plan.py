@@ -47,14 +47,13 @@ class State:
     """What stands of the batch's keys; ``None``: nothing.
 
     *standing* has the keys, ``_lk_at``, ``_lk_dead`` and where the row stands (columns *places*), one row a key; *payload* every
-    column of the rows that the bounds leave. *joined* is Spark's hint how the winners meet *standing*, ``None`` for its own choice.
+    column of the rows that the bounds leave.
     """
 
     standing: DataFrame | None
     payload: DataFrame | None
     known: Known
     places: Mapping[str, T.DataType] = field(default_factory=dict)
-    joined: str | None = "broadcast"
 
     def nothing_stands(self, batch: Batch) -> bool:
         """Whether no winner can meet anything, so that the batch alone says what happens."""
@@ -68,12 +67,12 @@ def greatest_literal(*literals: str | None) -> str | None:
     return found[0] if len(found) == 1 else f"greatest({', '.join(found)})" if found else None
 
 
-def decide(batch: Batch, state: State) -> DataFrame:
+def decide(batch: Batch, state: State, *, small: bool = True) -> DataFrame:
     """Each winner with its action and verdict, wide and lazy."""
     decided = batch.of(WINNER)
     keys = list(batch.keys)
     if state.standing is not None:
-        decided = decided.join(state.standing.hint(state.joined) if state.joined else state.standing, keys, "left")
+        decided = decided.join(F.broadcast(state.standing) if small else state.standing, keys, "left")
     else:
         decided = decided.withColumns(nothing(batch.sequence, state.places))
     known = (state.known.truncated, batch.truncated, state.known.forgotten)

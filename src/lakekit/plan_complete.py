@@ -18,7 +18,8 @@ from lakekit.plan import Known, Outcome, Plan, inside
 from lakekit.request import Pinned, Request, broadcastable, dead_rows, is_small, located, places, stored_rows, tie_conflict
 
 FEW_ROWS = 10_000
-"""Rows that are handed out to every task: those of touched files as they are or, of more, those with keys of the batch."""
+"""Rows of touched files that are handed out as they are; of more, only those with keys of the batch."""
+ROWS_PER_PARTITION = 100_000
 
 
 def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> Plan:
@@ -50,11 +51,10 @@ def _state(request: Request, batch: Batch, pinned: Pinned) -> cdc_plan.State:
     if not _few(batch, stored, pinned.remembered):
         winners = broadcastable(batch, batch.of(WINNER).select(*map(col, keys)))
         rows, dead = (None if frame is None else frame.join(winners, keys, "left_semi") for frame in (rows, dead))
-    # Few rows are handed to every task: Spark's default of two hundred partitions would cost a small batch more than all else.
-    # Of more, each goes to the events of its key, which lie in the partitions of a shuffle already.
-    partitions, joined = (1, "broadcast") if batch.winners <= FEW_ROWS else (None, "shuffle_hash" if is_small(batch) else None)
+    # Spark's default of two hundred partitions would cost a small batch more than all else.
+    partitions = 1 + batch.winners // ROWS_PER_PARTITION if is_small(batch) else None
     standing = cdc_plan.together(rows, dead, keys, cdc_plan.nothing(batch.sequence, found), partitions)
-    return cdc_plan.State(standing, None if stored is None else stored.rows, pinned.known, found, joined)
+    return cdc_plan.State(standing, None if stored is None else stored.rows, pinned.known, found)
 
 
 def _few(batch: Batch, *scans: Scan | None) -> bool:
@@ -68,15 +68,17 @@ def _settle(
 ) -> tuple[DataFrame, Outcome, DataFrame | None]:
     """Decide, count, and where an event has its row's sequence let the payloads tell a duplicate from a tie."""
     ties = request.feed.ties
-    decided = cdc_plan.decide(batch, state)
+    decided = cdc_plan.decide(batch, state, small=is_small(batch))
     if state.nothing_stands(batch):
         return decided, cdc_plan.outcome(batch, cdc_plan.unmet(batch), None, ties), None
-    with confs(decided.sparkSession, ONE_JOB if is_small(batch) else {}):
+    known_size = ONE_JOB if is_small(batch) else {}
+    with confs(decided.sparkSession, known_size):
         decided = stack.enter_context(kept(decided))  # counted, remembered and written from one look at the table
     found = first_row(cdc_plan.tally(decided))
     equal = decided.where(col(VERDICT) == EQUAL) if found[EQUAL] else None
     if found["older_maybe"]:
-        older = stack.enter_context(kept(cdc_plan.older_equal(batch, decided, small=is_small(batch))))
+        with confs(decided.sparkSession, known_size):
+            older = stack.enter_context(kept(cdc_plan.older_equal(batch, decided, small=is_small(batch))))
         if first_row(older.agg(F.count(F.lit(1)).alias("n")))["n"]:  # one job, where isEmpty() feels its way in several
             equal = older if equal is None else older.unionByName(equal, allowMissingColumns=True)
     if state.payload is None or equal is None:
