@@ -17,7 +17,7 @@ from lakekit.changes import IGNORE, OP, RAW, REASON, UPSERT, ChangeFeed
 from lakekit.columns import col, quoted
 from lakekit.commit import Commit
 from lakekit.dimension_tables import VERSIONED, DimensionTable, Options, unknown
-from lakekit.errors import CommitConflict, ConfigError, FeedError
+from lakekit.errors import ConfigError, FeedError
 from lakekit.formats.base import View
 from lakekit.memory import memory_of
 from lakekit.plan import Plan
@@ -241,24 +241,25 @@ class Dimension(DimensionTable):
         Raises ``ConfigError`` for a table whose versions have no keys of their own.
         """
         shape = self._shape("unknown_member", 2, 7)
-        if shape.surrogate_key is None:
+        key = shape.surrogate_key
+        if key is None:
             raise ConfigError(f"{self.name}: its versions have no keys of their own. Make it with scd2(feed, surrogate='sequence').")
+
+        def stands() -> bool:
+            return not self.df().where(col(key).cast("string") == "-1").isEmpty()
 
         def insert(view: View, token: str) -> None:
             self._adapter.apply(view, unknown(self._adapter, view, shape), token)
 
-        for attempt in range(1, upsert.ATTEMPTS + 1):
-            with self._adapter.guard():
-                stands = not self.df().where(col(shape.surrogate_key).cast("string") == "-1").isEmpty()
-                if stands or dry_run:
-                    return replace(self._unchanged("unknown_member"), inserted=int(not stands), dry_run=dry_run)
-                try:
-                    return replace(self._write("unknown_member", insert), inserted=1)
-                except CommitConflict:
-                    if attempt == upsert.ATTEMPTS:
-                        raise
-            upsert.back_off(attempt)
-        raise AssertionError("the last attempt returns or raises")
+        def once(attempt: int) -> Commit:
+            with self._adapter.guard():  # the look too: what it found is to hold while the row is written
+                if stands():
+                    return self._unchanged("unknown_member")
+                return replace(self._write("unknown_member", insert), inserted=1, attempts=attempt)
+
+        if dry_run:
+            return replace(self._unchanged("unknown_member"), inserted=int(not stands()), dry_run=True)
+        return upsert.insisting(self.name, once)
 
     def current(self) -> DataFrame:
         """The rows that are true now, one a key, without the columns of their versions: what an upsert of the same events makes (C5).

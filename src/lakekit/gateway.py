@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from py4j.java_gateway import JavaClass, JavaMember, JavaPackage
@@ -25,11 +26,20 @@ def remember_names(spark: SparkSession) -> None:
             known[name] = _keeping(getattr(spark._jvm, name))
 
 
-def activate(spark: SparkSession) -> None:
-    """Make the session this thread's: Java code that is not told a session asks for its thread's, and a new thread has none."""
+@contextmanager
+def active(spark: SparkSession) -> Iterator[None]:
+    """Make the session this thread's for a while: Java code asks its thread for one, and a new thread has none."""
     jvm: Any = spark._jvm
-    session = spark._jsparkSession
-    getattr(jvm, session.getClass().getName()).setActiveSession(session)  # Spark 4 has moved the class
+    sessions = getattr(jvm, spark._jsparkSession.getClass().getName())  # Spark 4 has moved the class
+    before = sessions.getActiveSession()
+    sessions.setActiveSession(spark._jsparkSession)
+    try:
+        yield
+    finally:
+        if before.isDefined():
+            sessions.setActiveSession(before.get())
+        else:
+            sessions.clearActiveSession()
 
 
 def elements(java_list: Any) -> list[Any]:

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit import journal, reconcile, scd_shape, schema, upsert
-from lakekit.changes import HIDDEN, ChangeFeed, check_columns
+from lakekit.changes import HIDDEN, ChangeFeed, check_columns, spelled_like
 from lakekit.columns import col, find, fit
 from lakekit.commit import Commit
 from lakekit.dimension import Dimension, Surrogate
@@ -192,8 +192,9 @@ class Table(Dimension):
         """
         options = Options(dry_run, batch_id, quarantine, evolve, tombstone_retention)
         if self.exists():
-            scd_shape.refuse_versions(self.name, self._adapter.view().scd)
-        feed = self._spelled(feed)
+            view = self._adapter.view()
+            scd_shape.refuse_versions(self.name, view.scd)
+            feed = spelled_like(feed, visible(view))
         assumed = self._prepare(feed, evolve, dry_run)
         view = assumed or self._adapter.view()
         return upsert.run(self._request(feed, wanted(view.schema, feed), options, assumed), tombstone_retention)

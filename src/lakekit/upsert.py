@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 
@@ -65,24 +65,31 @@ def _applied(request: Request) -> Commit:
         batch = stack.enter_context(evaluated(request, first))
         refuse(request, batch)
         history: list[tuple[Outcome, Landing]] = []
-        lost: CommitConflict | None = None
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                done = _attempt(request, batch, history)
-            except CommitConflict as conflict:
-                done, lost = False, conflict
-            if done:
-                return _commit(request, batch, shown, history, attempt, time.monotonic() - started)
-            back_off(attempt)
+
+        def once(attempt: int) -> Commit | None:
+            done = _attempt(request, batch, history)
+            return _commit(request, batch, shown, history, attempt, time.monotonic() - started) if done else None
+
+        return insisting(request.target.table.table, once)
+
+
+def insisting(table: str, once: Callable[[int], Commit | None]) -> Commit:
+    """Try, with growing pauses, until rivals leave a result standing; *once* gives none, or raises, when one has interfered.
+
+    Raises ``CommitConflict`` when they win each time.
+    """
+    lost: CommitConflict | None = None
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            commit = once(attempt)
+        except CommitConflict as conflict:
+            commit, lost = None, conflict
+        if commit is not None:
+            return commit
+        time.sleep(random.uniform(0.5, 1.0) * BACKOFF_SECONDS * 2 ** min(attempt, 6))
     raise CommitConflict(
-        f"{request.target.table.table}: other writers changed the table during each of {ATTEMPTS} attempts. "
-        "Run the same batch again; applying is idempotent."
+        f"{table}: other writers changed the table during each of {ATTEMPTS} attempts. Run the same batch again; applying is idempotent."
     ) from lost
-
-
-def back_off(attempt: int) -> None:
-    """Wait before the next look, longer each time, so that rivals do not meet again."""
-    time.sleep(random.uniform(0.5, 1.0) * BACKOFF_SECONDS * 2 ** min(attempt, 6))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 
 import lakekit as lk
 from lakekit.testing import assert_same_rows, assert_scd2_valid, frame
-from tests.contract.harness import Mode, check_sum, data_files, in_plain_modes
+from tests.contract.harness import Mode, check_sum, data_files, files, in_plain_modes
 from tests.oracle import Row
 
 SCHEMA = "id string, lsn bigint, op string, city string, note string"
@@ -82,7 +82,10 @@ def test_hashed_keys_and_what_must_be_rekeyed(named: Callable[[str], lk.Table], 
 @in_plain_modes
 def test_the_unknown_is_added_once_by_two_writers(named: Callable[[str], lk.Table]) -> None:
     table = named("unknown_twice")
-    table.create(feed(table), scd=2, surrogate="sequence")
+    table.create(feed(table), scd=2, surrogate="sequence", partition_by="city")
+    before = files(table.spark, table.name)
+    assert table.unknown_member(dry_run=True).inserted == 1
+    assert files(table.spark, table.name) == before, "a dry run writes nothing at all, no lock either"
     others = [lk.Table(table.spark.newSession(), table.name, format=table.format) for _ in range(2)]
     together = Barrier(len(others))
 

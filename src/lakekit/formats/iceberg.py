@@ -21,7 +21,7 @@ from lakekit.formats.failures import translated
 from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue
 from lakekit.formats.session_catalog import is_path
 from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, properties_ddl, replace_where, text
-from lakekit.gateway import activate, elements, session_confs
+from lakekit.gateway import active, elements, session_confs
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 from lakekit.pruning import values_of
 
@@ -86,9 +86,9 @@ class Iceberg(Adapter):
 
     def _load_or_none(self) -> Any | None:
         jvm: Any = self.spark._jvm
-        activate(self.spark)
         try:
-            loaded = jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(self.spark._jsparkSession, self.full_name)
+            with active(self.spark):
+                loaded = jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(self.spark._jsparkSession, self.full_name)
             loaded.refresh()  # the catalog caches tables; another process may have committed since
         except (Py4JError, PySparkException) as error:
             if any(
