@@ -34,13 +34,12 @@ def main(arguments: list[str]) -> int:
         with rival(spark, {mode.format for mode in modes}, folder) as writer:
             for mode in modes:
                 for verb, new in verbs.items():
-                    work = lambda new=new, mode=mode: races(new(spark, mode, "raced"), writer, options.rounds, options.seed, folder)  # noqa: E731
+                    work = lambda new=new, mode=mode: [races(new(spark, mode, "raced"), writer, options.rounds, options.seed, folder)]  # noqa: E731
                     failures += _report(f"{mode.id} {verb} races", work)
     if options.kills:
-        for mode in modes:
-            for verb, new in verbs.items():
-                work = lambda new=new, mode=mode: kills(spark, new(spark, mode, "killed"), options.kills, options.seed, folder)  # noqa: E731
-                failures += _report(f"{mode.id} {verb} kills", work)
+        for verb, new in verbs.items():
+            made = [new(spark, mode, "killed") for mode in modes]
+            failures += _report(f"{verb} kills", lambda made=made: kills(spark, made, options.kills, options.seed, folder))  # type: ignore[misc]
     print(f"seed {options.seed}: {failures} failures" if failures else f"seed {options.seed}: all held", flush=True)
     spark.stop()
     return 1 if failures else 0
@@ -56,11 +55,12 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _report(what: str, work: Callable[[], Tally]) -> bool:
-    """Run and print one line; tells whether it failed."""
+def _report(what: str, work: Callable[[], list[Tally]]) -> bool:
+    """Run and print a line for each mode; tells whether it failed."""
     started = time.time()
     try:
-        print(f"{work()} ({time.time() - started:.0f} s)", flush=True)
+        for tally in work():
+            print(f"{tally} ({time.time() - started:.0f} s)", flush=True)
     except Exception:  # noqa: BLE001 - every failure is reported, and the next mode still has its turn
         print(f"{what}: FAILED after {time.time() - started:.0f} s\n{traceback.format_exc()}", flush=True)
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ import lakekit as lk
 from lakekit.testing import frame
 from tests.contract.harness import Mode, Subject, check_sum, data_files, subject
 from tests.contract.scd_harness import Past, past
-from tests.contract.writer import Writer
+from tests.contract.writer import Order, Writer
 from tests.oracle import Row, Rules
 from tests.scd_oracle import Dim
 
@@ -34,8 +34,6 @@ class Tally:
 
     mode: str
     rounds: int = 0
-    length: float = 0.0
-    """Seconds of an upsert in a new process."""
     events: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
@@ -63,7 +61,7 @@ def _deliver(made: Subject, rows: list[Row]) -> lk.Commit:
     return commit
 
 
-def order(made: Subject, batch: Path, **more: Any) -> dict[str, Any]:
+def order(made: Subject, batch: Path, **more: Any) -> Order:
     """What to tell a writer that is to apply a batch that lies in a file."""
     told = {"verb": made.verb, "told": made.told(), "described": made.described}
     return {"table": made.table.name, "format": made.mode.format, "batch": str(batch), **told, **more}
@@ -86,64 +84,73 @@ def batch_of(round_: int, dice: random.Random) -> list[Row]:
     return [change(n) for n in dice.sample(range(KEYS), KEYS // 2)]
 
 
-def kills(spark: SparkSession, made: Subject, rounds: int, seed: int, folder: Path, length: float = 0.0) -> Tally:
-    """Kill a writer at a random moment of each upsert; the same batch again must give the table of a clean run.
+def kills(spark: SparkSession, made: Sequence[Subject], rounds: int, seed: int, folder: Path) -> list[Tally]:
+    """Kill a writer at a random moment of its upserts, one into each table, side by side; the same batches again mend all of them.
 
-    The moments are spread over the length of an upsert: the k-th of n kills falls into the k-th part. The next writer
-    starts while the current one is at work. *length*: how long an upsert takes in a new process, if that is known.
+    The moments are spread over the length of a first such work: the k-th of n kills falls into the k-th part. The next writer
+    starts while the current one is at work.
     """
-    mode = made.mode
-    dice, tally = random.Random(seed), Tally(f"{mode.id} {made.verb} kills")
-    _deliver(made, [{"id": f"k{n:03}", "seq": 0, "op": "U", "region": REGIONS[n % 3], "v": "base"} for n in range(KEYS)])
-    writers = _writers(warehouse_of(spark), mode.format, folder, rounds + (not length))
-    tally.length = length or _length(made, next(writers), folder, dice)
+    dice = random.Random(seed)
+    tallies = [Tally(f"{each.mode.id} {each.verb} kills") for each in made]
+    for each in made:
+        _deliver(each, [{"id": f"k{n:03}", "seq": 0, "op": "U", "region": REGIONS[n % 3], "v": "base"} for n in range(KEYS)])
+    formats = dict.fromkeys(each.mode.format for each in made)
+    writers = _writers(warehouse_of(spark), formats, folder, rounds + 1)
+    length = _length(made, next(writers), folder, dice)
     moments = [(k + dice.random()) / rounds for k in range(rounds)]
     dice.shuffle(moments)
     for k, (moment, writer) in enumerate(zip(moments, writers, strict=True), start=2):
-        rows = batch_of(k, dice)
-        batch = _stored(made, rows, folder / f"{made.table.name}_{k}")
-        writer.wait_until_ready().tell(**order(made, batch))
-        time.sleep(moment * tally.length)
-        tally.events["caught at work" if writer.kill() else "finished before the kill"] += 1
-        _mend(made, rows, tally)
-        tally.rounds += 1
-    return tally
+        batches = [batch_of(k, dice) for _ in made]
+        orders = _orders(made, batches, folder, k)
+        writer.wait_until_ready().tell(*orders)
+        time.sleep(moment * length)
+        done = {answer["table"] for answer in writer.kill()}
+        for each, rows, tally in zip(made, batches, tallies, strict=True):
+            tally.events["finished before the kill" if each.table.name in done else "caught at work"] += 1
+            _mend(each, rows, tally)
+            tally.rounds += 1
+    return tallies
 
 
 def _mend(made: Subject, rows: list[Row], tally: Tally) -> None:
     """Run the batch again, and once more: the first gives the table of a clean run, the second changes nothing."""
-    before = made.table.df().count()
     again = _deliver(made, rows)
     check_sum(again)
     made.check()
     tally.events["re-runs that changed the table" if again.changed else "re-runs that found all done"] += 1
     files = data_files(made.spark, made.table.name)
     replay = made.apply(rows)
-    assert replay.applied == 0 and not replay.changed, f"{replay} (rows before the re-run: {before})"
+    assert replay.applied == 0 and not replay.changed, f"{made.mode.id} {made.verb}: {replay}"
     assert data_files(made.spark, made.table.name) == files
 
 
-def _length(made: Subject, writer: Writer, folder: Path, dice: random.Random) -> float:
-    """How long a first upsert takes in a new process."""
-    rows = batch_of(1, dice)
-    writer.wait_until_ready().tell(**order(made, _stored(made, rows, folder / f"{made.table.name}_1")))
-    answer = writer.answer()
+def _orders(made: Sequence[Subject], batches: Sequence[list[Row]], folder: Path, round_: int) -> list[Order]:
+    stored = [_stored(each, rows, folder / f"{each.table.name}_{round_}") for each, rows in zip(made, batches, strict=True)]
+    return [order(each, batch) for each, batch in zip(made, stored, strict=True)]
+
+
+def _length(made: Sequence[Subject], writer: Writer, folder: Path, dice: random.Random) -> float:
+    """How long the first upserts take in a new process."""
+    batches = [batch_of(1, dice) for _ in made]
+    writer.wait_until_ready().tell(*_orders(made, batches, folder, 1))
+    answers = [writer.answer() for _ in made]
     writer.close()
-    assert "commit" in answer, answer
-    made.delivered += rows
-    made.check()
-    return float(answer["seconds"])
+    assert all("commit" in answer for answer in answers), answers
+    for each, rows in zip(made, batches, strict=True):
+        each.delivered += rows
+        each.check()
+    return max(float(answer["seconds"]) for answer in answers)
 
 
-def _writers(warehouse: str, format: str, folder: Path, number: int) -> Iterator[Writer]:
+def _writers(warehouse: str, formats: Iterable[str], folder: Path, number: int) -> Iterator[Writer]:
     """Writers one after the other, each started before its predecessor is used; none outlives the loop."""
     folder.mkdir(parents=True, exist_ok=True)
     coming: list[Writer] = []
     try:
         for n in range(number):
-            coming = coming or [Writer(warehouse, [format], folder / f"writer_{n}.log").wait_until_ready()]
+            coming = coming or [Writer(warehouse, formats, folder / f"writer_{n}.log").wait_until_ready()]
             current = coming.pop()
-            coming = [Writer(warehouse, [format], folder / f"writer_{n + 1}.log")] if n + 1 < number else []
+            coming = [Writer(warehouse, formats, folder / f"writer_{n + 1}.log")] if n + 1 < number else []
             try:
                 yield current
             finally:
@@ -208,7 +215,7 @@ def races(made: Subject, writer: Writer, rounds: int, seed: int, folder: Path) -
         mine, theirs = rivals(k)
         batch = _stored(made, theirs, folder / f"{made.table.name}_{k}")
         start = time.time() + 0.4
-        writer.tell(**order(made, batch, at=start + dice.uniform(0, 0.4)))
+        writer.tell(order(made, batch, at=start + dice.uniform(0, 0.4)))
         ours = _at(start + dice.uniform(0, 0.4), lambda rows=mine: made.apply(rows))
         answer = writer.answer()
         assert "error" not in answer, answer

@@ -266,7 +266,7 @@ def test_without_any_java_the_message_says_what_to_install(monkeypatch: pytest.M
 def test_a_java_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     old = tmp_path / "bin" / "java"
     old.parent.mkdir()
-    old.write_text('#!/bin/sh\necho \'openjdk version "1.8.0_402"\' >&2\n')
+    old.write_text("#!/bin/sh\necho 'openjdk version \"1.8.0_402\"' >&2\n")
     old.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(old.parent))

@@ -499,9 +499,7 @@ def test_another_process_is_kept_out_and_killed_half_way(spark: SparkSession) ->
     table.hudi.drop()
 
 
-def test_a_configured_lock_provider_guards_other_file_systems(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_configured_lock_provider_guards_other_file_systems(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = Subject(spark, str(tmp_path / "far"), "id bigint, n int", ["id"])
     monkeypatch.setattr("lakekit.formats.hudi_guard.local_folder", lambda path: None)
     lock = tmp_path / "far" / ".hoodie" / "lock"
