@@ -29,6 +29,8 @@ LOCAL = {
     "spark.sql.shuffle.partitions": "2",
     # Listing files with many tasks made a VACUUM of one file take 30 s.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
+    # For each statement Spark writes its plan down for a UI that is off, and in the long form it takes as long as the analysis.
+    "spark.sql.ui.explainMode": "simple",
     # Spark keeps a hundred compiled classes, fewer than one upsert needs, and so would compile each anew every time.
     "spark.sql.codegen.cache.maxEntries": "2000",
 }

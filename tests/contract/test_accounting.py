@@ -9,13 +9,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakekit.testing import orders
-from tests.contract.harness import Mode, Subject, check_sum, counts, data_files, files
+from tests.contract.harness import Mode, Subject, check_sum, counts, data_files, files, in_plain_modes
 from tests.oracle import EPOCH, Ledger, Row, Rules
 
 PAYLOAD = ("customer_id", "status", "channel", "country", "city", "email", "currency", "quantity", "amount", "ordered_at", "ordered_on")
 RULES = Rules(("order_id",), ("lsn",), ("order_id", "lsn", *PAYLOAD))
 
 
+@in_plain_modes
 def test_books_dry_run_and_replay(new: Callable[..., Subject], mode: Mode) -> None:
     subject = new("books", "", RULES, delete_when="op = 'D'", except_columns=["op"])
     source = orders(subject.spark, 1500, seed=7)

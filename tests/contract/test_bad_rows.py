@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 
 import lakekit as lk
 from lakekit.testing import frame
-from tests.contract.harness import Mode, Subject, check_sum, conf, data_files, no_empty_text
+from tests.contract.harness import Mode, Subject, check_sum, conf, data_files, in_plain_modes, no_empty_text
 from tests.oracle import Row, Rules
 
 RULES = Rules(("id",), ("seq",), ("id", "seq", "qty", "price", "name"))
@@ -42,6 +42,7 @@ BAD: dict[str, Row] = {
 ANSI = "spark.sql.ansi.enabled"
 
 
+@in_plain_modes
 def test_bad_rows_are_kept_with_their_reason(new: Callable[..., Subject]) -> None:
     subject = new("bad", TABLE, RULES, delete_when="op = 'D'", upsert_when="op IN ('I', 'U')", except_columns=["op"])
     subject.create()
@@ -88,6 +89,7 @@ PLACED_ROWS: list[Row] = [
 ]
 
 
+@in_plain_modes
 def test_an_empty_text_in_a_partition_column_is_bad_where_the_format_would_lose_it(new: Callable[..., Subject], mode: Mode) -> None:
     """Delta and Hudi would read it back as NULL. The rest of the batch applies; a frame that is appended is refused as a whole."""
     rules = replace(PLACED, unstorable=no_empty_text(mode, "area", "region"))
@@ -112,6 +114,7 @@ def test_an_empty_text_in_a_partition_column_is_bad_where_the_format_would_lose_
         subject.check()
 
 
+@in_plain_modes
 def test_a_null_delete_condition_means_upsert(new: Callable[..., Subject]) -> None:
     subject = new("lenient", TABLE, RULES, delete_when="op = 'D'", except_columns=["op"])
     commit = subject.upsert([{"id": 1, "seq": 1, "op": None, "name": "x"}, {"id": 2, "seq": 1, "op": "?", "name": "y"}])

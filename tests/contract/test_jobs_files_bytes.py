@@ -16,7 +16,7 @@ from benchmarks.meter import Metered, metered
 from pyspark.sql import DataFrame, SparkSession
 
 import lakekit as lk
-from tests.contract.harness import DB, Mode, check_sum, data_files, files
+from tests.contract.harness import DB, Mode, check_sum, data_files, files, in_plain_modes
 
 JOBS = {"iceberg": 12, "delta": 16, "hudi": 22}
 REPLAY_JOBS = {"iceberg": 8, "delta": 8, "hudi": 17}
@@ -141,6 +141,7 @@ def test_jobs_and_source(lake: Lake, spark: SparkSession) -> None:
         assert len(replay.jobs) <= REPLAY_JOBS[lake.mode.format], show(replay)
 
 
+@in_plain_modes
 def test_jobs_of_more_rows_than_are_handed_out(lake: Lake, spark: SparkSession) -> None:
     """Beyond ``plan_complete.FEW_ROWS`` only rows with keys of the batch are handed out, and one more job hands out the keys."""
     lake.create()
@@ -155,6 +156,7 @@ def test_jobs_of_more_rows_than_are_handed_out(lake: Lake, spark: SparkSession) 
     assert lake.table.df().count() == 30_000 - 500 + 100
 
 
+@in_plain_modes
 def test_journal_left_alone(lake: Lake, spark: SparkSession) -> None:
     lake.create()
     lake.upsert(lake.deliver(rows(spark, 0, 400, seq=1000)))
@@ -190,6 +192,7 @@ def test_other_partitions(lake: Lake, spark: SparkSession) -> None:
     assert len(lake.keys()) == 40_000 - 20
 
 
+@in_plain_modes
 def test_other_key_ranges(lake: Lake, spark: SparkSession) -> None:
     lake.create(partition_by=())
     for first in (0, 20_000, 40_000):

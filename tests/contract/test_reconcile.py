@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.meter import metered
 
 from lakekit.testing import frame
-from tests.contract.harness import Subject, files
+from tests.contract.harness import Subject, files, in_plain_modes
 from tests.oracle import Rules
 
 RULES = Rules(("id",), ("seq",), ("id", "seq", "pay", "rate", "at", "day", "tags"))
@@ -18,6 +18,7 @@ SCHEMA = "id bigint, seq bigint, pay decimal(12,1), rate double, at timestamp, d
 TEXT = "id string, pay string, rate string, at string, day string, tags map<string,int>"
 
 
+@in_plain_modes
 def test_table_and_source(new: Callable[..., Subject], tmp_path: Path) -> None:
     subject = new("reconciled", SCHEMA, RULES)
     subject.create()

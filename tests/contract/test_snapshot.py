@@ -13,7 +13,7 @@ import lakekit as lk
 from lakekit.errors import DataRejected
 from lakekit.sources import snapshot
 from lakekit.testing import assert_same_rows, frame
-from tests.contract.harness import MODES, Subject, check_sum, counts, files
+from tests.contract.harness import MODES, Subject, check_sum, counts, files, in_plain_modes
 from tests.oracle import Rules
 
 RULES = Rules(("id",), ("snapshot_at",), ("id", "region", "v", "snapshot_at"))
@@ -36,6 +36,7 @@ def holds(subject: Subject, *loads: list[dict[str, Any]]) -> None:
     assert_same_rows(subject.table.df().select("id", "region", "v"), rows)
 
 
+@in_plain_modes
 def test_loads_day_by_day(new: Callable[..., Subject], tmp_path: Path) -> None:
     subject = new("snapshots", SCHEMA, RULES)
     subject.create()
@@ -83,6 +84,7 @@ def test_loads_day_by_day(new: Callable[..., Subject], tmp_path: Path) -> None:
     assert emptied.deleted == 40 and subject.table.df().isEmpty()
 
 
+@in_plain_modes
 def test_loads_of_a_part(new: Callable[..., Subject]) -> None:
     subject = new("snapshot_scopes", SCHEMA, RULES)
     subject.create(partition_by=["region"])

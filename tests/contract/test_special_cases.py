@@ -9,7 +9,7 @@ import pytest
 
 import lakekit as lk
 from lakekit.testing import frame
-from tests.contract.harness import Subject, check_sum, conf, data_files, files, utc
+from tests.contract.harness import Subject, check_sum, conf, data_files, files, in_plain_modes, utc
 from tests.oracle import Row, Rules
 
 SCHEMA = """a string, b string, at timestamp, scn decimal(38,0), op string, region string,
@@ -65,6 +65,7 @@ def test_odd_keys_nested_values_and_clocks(new: Callable[..., Subject]) -> None:
         subject.check()
 
 
+@in_plain_modes
 def test_columns_spelled_otherwise_missing_and_new(new: Callable[..., Subject]) -> None:
     subject = new("columns", "id int, seq bigint, op string, name string, qty int", Rules(("id",), ("seq",), ("id", "seq", "name", "qty")))
     subject.described |= {"delete_when": "op = 'D'", "except_columns": ["op"]}
@@ -101,6 +102,7 @@ def test_columns_spelled_otherwise_missing_and_new(new: Callable[..., Subject]) 
     subject.check()
 
 
+@in_plain_modes
 def test_batches_that_change_nothing(new: Callable[..., Subject]) -> None:
     subject = new("nothing", "id int, seq bigint, op string, v string", Rules(("id",), ("seq",), ("id", "seq", "v")))
     subject.described |= {"delete_when": "op = 'D'", "except_columns": ["op"]}
@@ -124,6 +126,7 @@ def test_batches_that_change_nothing(new: Callable[..., Subject]) -> None:
     subject.check()
 
 
+@in_plain_modes
 def test_a_truncate_is_remembered(new: Callable[..., Subject]) -> None:
     subject = new("truncated", "id int, seq bigint, op string, v string", Rules(("id",), ("seq",), ("id", "seq", "v")))
     subject.described |= {"delete_when": "op = 'D'", "truncate_when": "op = 'T'", "except_columns": ["op"]}

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 
 import lakekit as lk
 from lakekit.testing import frame
-from tests.contract.harness import Subject, check_sum
+from tests.contract.harness import Subject, check_sum, in_plain_modes
 from tests.oracle import Row, Rules
 
 RULES = Rules(("id",), ("seq",), ("id", "seq", "v"))
@@ -21,6 +21,7 @@ FILES: list[list[Row]] = [
 ]
 
 
+@in_plain_modes
 def test_available_now_and_a_lost_checkpoint(new: Callable[..., Subject], tmp_path: Path) -> None:
     subject = new("streamed", SCHEMA, RULES, delete_when="op = 'D'", except_columns=["op"])
     landing, checkpoint = tmp_path / "landing", tmp_path / "checkpoint"

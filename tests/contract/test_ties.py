@@ -8,7 +8,7 @@ import pytest
 
 import lakekit as lk
 from lakekit.testing import assert_same_rows
-from tests.contract.harness import Subject, check_sum, counts, files
+from tests.contract.harness import Subject, check_sum, counts, files, in_plain_modes
 from tests.oracle import Ledger, Row, Rules
 
 RULES = Rules(("id",), ("seq",), ("id", "seq", "a", "b"))
@@ -38,6 +38,7 @@ def refused(subject: Subject, rows: list[Row]) -> None:
     subject.check()
 
 
+@in_plain_modes
 def test_fail_and_quarantine(new: Callable[..., Subject]) -> None:
     subject = new("ties", SCHEMA, RULES, delete_when="op = 'D'", except_columns=["op"])
     subject.create()
@@ -62,6 +63,7 @@ def test_fail_and_quarantine(new: Callable[..., Subject]) -> None:
     assert quarantine.where("reason IS NULL OR raw IS NULL OR quarantined_at IS NULL OR quarantine_id IS NULL").count() == 0
 
 
+@in_plain_modes
 def test_content(new: Callable[..., Subject]) -> None:
     subject = new("content", SCHEMA, RULES, delete_when="op = 'D'", except_columns=["op"], ties="content")
     ledger = Ledger(RULES)
@@ -80,6 +82,7 @@ def test_content(new: Callable[..., Subject]) -> None:
 SPARSE = Rules(("id",), ("seq",), ("id", "seq", "a", "b", "c"), unchanged="?")
 
 
+@in_plain_modes
 def test_sparse_ties_merge(new: Callable[..., Subject]) -> None:
     subject = new("ties_sparse", "id int, seq bigint, op string, a string, b string, c string", SPARSE, delete_when="op = 'D'")
     subject.described |= {"except_columns": ["op"], "unchanged": "?"}
@@ -100,6 +103,7 @@ def test_sparse_ties_merge(new: Callable[..., Subject]) -> None:
 
 
 @pytest.mark.parametrize("ties", ["fail", "quarantine", "content"])
+@in_plain_modes
 def test_a_row_repeated_beside_a_delete_of_its_own_sequence(new: Callable[..., Subject], ties: str) -> None:
     """The repetition is a duplicate: the table shows it until this batch. Another upsert there is stale and no tie: the delete won."""
     subject = new(f"beside_{ties}", SCHEMA, RULES, delete_when="op = 'D'", except_columns=["op"], ties=ties)

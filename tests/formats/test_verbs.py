@@ -12,7 +12,7 @@ from lakekit.formats.base import VERSIONS, Unsupported
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 from lakekit.testing import assert_same_rows
 from tests.contract.faults import warehouse_of
-from tests.contract.harness import MODES, Mode
+from tests.contract.harness import MODES, Mode, in_plain_modes
 
 SCHEMA = "id int, name string, region string, at timestamp"
 
@@ -87,6 +87,7 @@ def test_a_log_without_a_commit_is_no_table_yet(spark: SparkSession) -> None:
     assert table.exists() and names(table) == set()
 
 
+@in_plain_modes
 def test_rollback_takes_tombstones_along(spark: SparkSession, mode: Mode) -> None:
     table = lk.Table(spark, f"verbs.back_{mode.slug}", format=mode.format)
 
@@ -104,6 +105,7 @@ def test_rollback_takes_tombstones_along(spark: SparkSession, mode: Mode) -> Non
     assert names(table) == {(1, "late"), (2, "b")}
 
 
+@in_plain_modes
 def test_retention_bounds_the_journal(spark: SparkSession, mode: Mode) -> None:
     table = lk.Table(spark, f"verbs.old_{mode.slug}", format=mode.format)
 
@@ -123,6 +125,7 @@ def test_retention_bounds_the_journal(spark: SparkSession, mode: Mode) -> None:
     assert names(table) == {(2, "new"), (3, "c")}
 
 
+@in_plain_modes
 def test_an_older_event_that_the_table_shows_is_no_tie(spark: SparkSession, mode: Mode) -> None:
     table = lk.Table(spark, f"verbs.shown_{mode.slug}", format=mode.format)
 
@@ -155,10 +158,9 @@ TRANSFORMS: list[Transform] = [
 ]  # fmt: skip
 
 
+@in_plain_modes
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=lambda t: t.name)
 def test_partition_transforms(spark: SparkSession, mode: Mode, transform: Transform) -> None:
-    if mode.merge_on_read:
-        pytest.skip("a partition transform does not depend on the write mode")
     table = lk.Table(spark, f"verbs.by_{transform.name}_{mode.slug}", format=mode.format)
     from lakekit.formats import adapter_for
 
