@@ -14,10 +14,10 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 import lakekit as lk
-from lakekit.testing import frame
 from tests.contract.harness import Mode, Subject, check_sum, data_files, subject
 from tests.contract.scd_harness import Past, past
 from tests.contract.writer import Order, Writer
+from tests.frames import frame
 from tests.oracle import Row, Rules
 from tests.scd_oracle import Dim
 

@@ -18,8 +18,8 @@ import lakekit as lk
 from lakekit.formats import ADAPTERS
 from lakekit.formats.partition_values import EMPTY_TEXT
 from lakekit.runtimes import local_runtime
-from lakekit.testing import frame
 from tests import oracle
+from tests.frames import frame
 from tests.oracle import Row, Rules
 
 COUNTS = oracle.COUNTS

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import lakekit as lk
-from lakekit.testing import frame
 from tests.contract.harness import Subject, check_sum, in_plain_modes
+from tests.frames import frame
 from tests.oracle import Row, Rules
 
 RULES = Rules(("id",), ("seq",), ("id", "seq", "a", "b", "n"))

@@ -11,8 +11,8 @@ import pytest
 from pyspark.sql import DataFrame
 
 import lakekit as lk
-from lakekit.testing import frame
 from tests.contract.harness import Mode, Subject, check_sum, conf, data_files, in_plain_modes, no_empty_text
+from tests.frames import frame
 from tests.oracle import Row, Rules
 
 RULES = Rules(("id",), ("seq",), ("id", "seq", "qty", "price", "name"))

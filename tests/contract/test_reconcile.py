@@ -9,8 +9,8 @@ from pathlib import Path
 
 from benchmarks.meter import metered
 
-from lakekit.testing import frame
 from tests.contract.harness import Subject, files, in_plain_modes
+from tests.frames import frame
 from tests.oracle import Rules
 
 RULES = Rules(("id",), ("seq",), ("id", "seq", "pay", "rate", "at", "day", "tags"))

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import lakekit as lk
-from lakekit.testing import assert_same_rows, assert_scd2_valid, frame
+from lakekit.testing import assert_same_rows, assert_scd2_valid
 from tests.contract.harness import Mode, check_sum, data_files, files, in_plain_modes
+from tests.frames import frame
 from tests.oracle import Row
 
 SCHEMA = "id string, lsn bigint, op string, city string, note string"

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 import lakekit as lk
-from lakekit.testing import assert_scd2_valid, frame, random_changes, scramble
+from lakekit.testing import assert_scd2_valid, random_changes, scramble
 from tests import oracle, scd_oracle
 from tests.contract.harness import MODES, Mode, check_sum, data_files, files, in_plain_modes, rows_by_key, same
 from tests.contract.scd_harness import Past, plain_rows
+from tests.frames import frame
 from tests.oracle import Row, Rules
 from tests.scd_oracle import Dim
 

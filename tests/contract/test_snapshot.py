@@ -12,8 +12,9 @@ from benchmarks.meter import metered
 import lakekit as lk
 from lakekit.errors import DataRejected
 from lakekit.sources import snapshot
-from lakekit.testing import assert_same_rows, frame
+from lakekit.testing import assert_same_rows
 from tests.contract.harness import MODES, Subject, check_sum, counts, files, in_plain_modes
+from tests.frames import frame
 from tests.oracle import Rules
 
 RULES = Rules(("id",), ("snapshot_at",), ("id", "region", "v", "snapshot_at"))

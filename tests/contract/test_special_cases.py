@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 
 import lakekit as lk
-from lakekit.testing import frame
 from tests.contract.harness import Subject, check_sum, conf, data_files, files, in_plain_modes, utc
+from tests.frames import frame
 from tests.oracle import Row, Rules
 
 SCHEMA = """a string, b string, at timestamp, scn decimal(38,0), op string, region string,

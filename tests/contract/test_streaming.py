@@ -9,8 +9,8 @@ from shutil import rmtree
 from pyspark.sql import DataFrame
 
 import lakekit as lk
-from lakekit.testing import frame
 from tests.contract.harness import Subject, check_sum, in_plain_modes
+from tests.frames import frame
 from tests.oracle import Row, Rules
 
 RULES = Rules(("id",), ("seq",), ("id", "seq", "v"))

@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 
 import lakekit as lk
 from lakekit.errors import ConfigError, SchemaConflict
-from lakekit.testing import frame
 from tests.core.sources.folding import conf
+from tests.frames import frame
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 FAR = datetime(9999, 12, 31, tzinfo=UTC)

@@ -14,8 +14,8 @@ from pyspark.sql import DataFrame, SparkSession
 from lakekit.errors import ConfigError, SchemaConflict
 from lakekit.guard import counting, observed
 from lakekit.reconcile import Reconciliation, differences, result
-from lakekit.testing import frame
 from tests.core.sources.folding import conf
+from tests.frames import frame
 
 NAN = float("nan")
 NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)

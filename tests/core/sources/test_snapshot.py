@@ -18,8 +18,8 @@ from lakekit.changes import ChangeFeed
 from lakekit.errors import ConfigError, DataRejected, FeedError, SchemaConflict
 from lakekit.guard import observed
 from lakekit.sources import snapshot
-from lakekit.testing import frame
 from tests.core.sources.folding import conf
+from tests.frames import frame
 
 NAN, DAY = float("nan"), datetime(2024, 6, 1, tzinfo=UTC)
 
