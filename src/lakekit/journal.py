@@ -18,6 +18,7 @@ from pyspark.sql import types as T
 from lakekit.cdc import APPLIED, DEAD, VERDICT
 from lakekit.changes import DELETE, OP, SEQ
 from lakekit.columns import col
+from lakekit.errors import SchemaConflict
 
 KIND, JSEQ, BATCH, RUN, BASE, RECORDED = "_kind", "_seq", "_batch", "_run", "_base", "_recorded_at"
 TOMBSTONE, TRUNCATION, FORGOTTEN = "tombstone", "truncation", "forgotten"
@@ -58,6 +59,17 @@ def journal_schema(keys: Sequence[T.StructField], sequence: T.StructType, payloa
             *events,
         ]
     )
+
+
+def check_sequence(table: str, schema: T.StructType, sequence: T.StructType) -> None:
+    """Raise ``SchemaConflict`` where a journal remembers another sequence: its tombstones could not be compared with the events."""
+    remembered = schema[JSEQ].dataType
+    assert isinstance(remembered, T.StructType)
+    if [c.lower() for c in remembered.names] != [c.lower() for c in sequence.names]:
+        raise SchemaConflict(
+            f"{table} remembers deletes by the sequence {', '.join(remembered.names)}, the feed is ordered by {', '.join(sequence.names)}. "
+            "Order it by the same columns."
+        )
 
 
 @dataclass(frozen=True)

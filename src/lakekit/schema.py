@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pyspark.sql import types as T
 
 from lakekit.columns import find, same_type, widens
-from lakekit.errors import SchemaConflict
+from lakekit.errors import ConfigError, SchemaConflict
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class WidenColumn:
 
 
 Operation = AddColumn | WidenColumn
+KINDS = (AddColumn.kind, WidenColumn.kind)
 
 
 def diff(current: T.StructType, incoming: T.StructType) -> tuple[Operation, ...]:
@@ -51,6 +52,15 @@ def diff(current: T.StructType, incoming: T.StructType) -> tuple[Operation, ...]
     """
     found = [_operation(current, f) for f in incoming.fields]
     return tuple(operation for operation in found if operation is not None)
+
+
+def chosen(current: T.StructType, incoming: T.StructType, evolve: str | Sequence[str], table: str) -> list[Operation]:
+    """The operations of the kinds that ``evolve`` names; raises ``ConfigError`` for a kind that does not exist."""
+    kinds = (evolve,) if isinstance(evolve, str) else tuple(evolve)
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise ConfigError(f"{table}: evolve knows no {', '.join(map(repr, unknown))}. It knows: {', '.join(KINDS)}.")
+    return [operation for operation in diff(current, incoming) if operation.kind in kinds]
 
 
 def storable(data_type: T.DataType) -> T.DataType:
@@ -81,7 +91,7 @@ def _operation(current: T.StructType, incoming: T.StructField) -> Operation | No
 
 def allowed(operations: Sequence[Operation], allow: Iterable[str], table: str) -> tuple[Operation, ...]:
     """The operations if all are permitted; raises ``SchemaConflict`` naming the first that is not."""
-    permitted = tuple(allow)
+    permitted = (allow,) if isinstance(allow, str) else tuple(allow)
     for operation in operations:
         if operation.kind not in permitted:
             listed = ", ".join(permitted) or "nothing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -23,10 +25,11 @@ from lakekit.dimension import Dimension, Surrogate
 from lakekit.dimension_tables import Options
 from lakekit.errors import ConfigError, DataRejected, SchemaConflict, TableNotFound
 from lakekit.formats import ADAPTERS, Adapter, adapter_for
-from lakekit.formats.base import Spec, View
+from lakekit.formats.base import KEYS_PROPERTY, Spec, View
+from lakekit.formats.failures import translated
 from lakekit.gateway import remember_names
 from lakekit.guard import counting, observed
-from lakekit.memory import Memory, missing_fields, wanted
+from lakekit.memory import Memory, check_sequence, missing_fields, wanted
 from lakekit.partitioning import Transform, parse
 from lakekit.request import visible
 from lakekit.rows import HasRows, rows_in
@@ -86,7 +89,7 @@ class Table(Dimension):
         scd: int = 1,
         partition_by: str | Transform | Iterable[str | Transform] = (),
         merge_on_read: bool = False,
-        properties: Mapping[str, str] | None = None,
+        properties: Mapping[str, object] | None = None,
         comment: str | None = None,
         track: str | Sequence[str] | None = None,
         valid_from: str | None = None,
@@ -122,11 +125,13 @@ class Table(Dimension):
         columns = _schema_of(feed_or_schema)
         hidden: T.StructType | None = None
         keys: tuple[str, ...] = ()
+        kept = {name: _property(value) for name, value in (properties or {}).items()}
         if isinstance(feed_or_schema, ChangeFeed):
             keys = feed_or_schema.keys
             hidden = wanted(columns, feed_or_schema).hidden
+            kept[KEYS_PROPERTY] = json.dumps(keys)
         stored = T.StructType([*columns.fields, *([T.StructField(HIDDEN, hidden)] if hidden else [])])
-        self._adapter.make(Spec(stored, parse(partition_by), keys, merge_on_read, dict(properties or {}), comment))
+        self._adapter.make(Spec(stored, parse(partition_by), keys, merge_on_read, kept, comment))
 
     def df(self) -> DataFrame:
         """The table's rows now, without anything that lakekit keeps beside the user's columns."""
@@ -151,22 +156,34 @@ class Table(Dimension):
         """Add rows as they are, cast to the table's types where that loses nothing; keys are not looked at."""
         self._create_if_missing(df.schema)
         fitted = self._fitted(df, self._adapter.view())
-        if fitted.isEmpty():  # an empty commit would be a version in which nothing changed
-            return self._unchanged("append")
+        with translated(self.name, "reading the rows to append"):
+            if fitted.isEmpty():  # an empty commit would be a version in which nothing changed
+                return self._unchanged("append")
         return self._write("append", lambda view, token: self._adapter.append(fitted, view, token))
 
     def overwrite(self, df: DataFrame, where: str | None = None) -> Commit:
         """Replace all rows, or those where the SQL condition holds; every new row must meet the condition."""
         self._create_if_missing(df.schema)
-        fitted = self._fitted(df, self._adapter.view())
+        view = self._adapter.view()
+        fitted = self._fitted(df, view)
         if where is not None:
-            message = F.lit(f"lakekit: a new row does not meet the condition {where}; it would stand outside what is overwritten")
+            message = F.lit("lakekit: a new row does not meet the condition of overwrite; it would stand outside what is overwritten")
+            self._check_where(where, view)
             fitted = fitted.where(F.when(F.expr(where), F.lit(True)).otherwise(F.raise_error(message).cast("boolean")))
-        return self._write("overwrite", lambda view, token: self._adapter.overwrite(fitted, where, view, token))
+        replaced = self._count(where, view.version)
+        with translated(self.name, "reading the new rows"):
+            if not replaced and fitted.isEmpty():
+                return self._unchanged("overwrite")
+        commit = self._write("overwrite", lambda view, token: self._adapter.overwrite(fitted, where, view, token))
+        # What meets the condition now is what came. Files alone do not tell: rows that stay are written anew beside it.
+        added = commit.inserted if where is None else self._count(where, commit.version)
+        return replace(commit, read=added, applied=added, inserted=added, deleted=replaced)
 
     def delete(self, where: str) -> Commit:
         """Delete the rows where the SQL condition holds. Not remembered: an older event may bring a key back."""
-        matching = self._adapter.read(self._adapter.view().version).where(where).count()
+        view = self._adapter.view()
+        self._check_where(where, view)
+        matching = self._count(where, view.version)
         if not matching:
             return self._unchanged("delete")
         commit = self._write("delete", lambda _, token: self._adapter.delete(where, token))
@@ -191,9 +208,11 @@ class Table(Dimension):
         Raises ``TieConflict``, ``SchemaConflict``, ``FeedError``, and ``CommitConflict`` when rivals won every retry.
         """
         options = Options(dry_run, batch_id, quarantine, evolve, tombstone_retention)
-        if self.exists():
-            scd_shape.refuse_versions(self.name, self._adapter.view().scd)
         feed = self._spelled(feed)
+        if self.exists():
+            view = self._adapter.view()
+            scd_shape.refuse_versions(self.name, view.scd)
+            self._check_keys(feed, view)
         assumed = self._prepare(feed, evolve, dry_run)
         view = assumed or self._adapter.view()
         return upsert.run(self._request(feed, wanted(view.schema, feed), options, assumed), tombstone_retention)
@@ -259,7 +278,10 @@ class Table(Dimension):
         """Make an earlier version current again, and forget the tombstones recorded since."""
         wanted_version = self._resolve(str(version))
         later = self._later_than(wanted_version)
-        commit = self._write("rollback", lambda _, token: self._adapter.rollback(wanted_version, token))
+        if wanted_version == self._adapter.view().version:
+            commit = self._unchanged("rollback")
+        else:
+            commit = self._write("rollback", lambda _, token: self._adapter.rollback(wanted_version, token))
         beside = self._beside(journal.journal_name(self.name))
         if later and beside.exists():
             listed = ", ".join(f"'{v}'" for v in later)
@@ -287,21 +309,53 @@ class Table(Dimension):
             return self._adapter.resolve(version_or_timestamp)
         instant = self.spark.createDataFrame([(version_or_timestamp,)], "at string")
         at = fit("at", T.StringType(), T.TimestampType())[0]
-        known = self._adapter.versions().crossJoin(instant.select(at.alias("_lk_instant")))
+        known = self._adapter.moments().crossJoin(instant.select(at.alias("_lk_instant")))
         row = (
             known.where("committed_at <= _lk_instant")
             .orderBy(F.desc("committed_at"), F.desc(F.length("version")), F.desc("version"))
             .first()
         )
-        if row is None:
+        if row is not None:
+            return str(row["version"])
+        if instant.where(at.isNull()).isEmpty():
             raise TableNotFound(f"{self.name}: no version is as old as {version_or_timestamp}. See versions().")
-        return str(row["version"])
+        raise ConfigError(
+            f"{self.name}: {version_or_timestamp!r} is neither a version nor an instant. "
+            "Take a version from versions(), or write an instant like '2024-05-01 12:00:00'."
+        )
 
     def _later_than(self, version: str) -> list[str]:
         history = self._adapter.versions()
         chosen = history.where(F.col("version") == version).select(F.col("committed_at").alias("_lk_since"))
         rows = history.crossJoin(chosen).where("committed_at >= _lk_since").select("version").take(100_000)
         return [str(r["version"]) for r in rows]
+
+    def _count(self, where: str | None, version: str | None) -> int:
+        """How many rows meet a condition."""
+        with translated(self.name, "counting the rows that the condition means"):
+            rows = self._adapter.read(version)
+            return (rows if where is None else rows.where(where)).count()
+
+    def _check_where(self, where: str, view: View) -> None:
+        """Raise ``ConfigError`` unless Spark can read the condition; Spark's own error repeats it, and the values in it."""
+        if not isinstance(where, str):
+            raise ConfigError(f'{self.name}: where is a {type(where).__name__}. Write the condition as SQL text, like "id = 1".')
+        try:
+            self._adapter.read(view.version).where(where)
+        except AnalysisException as error:
+            raise ConfigError(
+                f"{self.name}: where is no SQL condition over the table's columns ({error.getErrorClass()}). "
+                f"The table has: {', '.join(visible(view))}."
+            ) from error
+
+    def _check_keys(self, feed: ChangeFeed, view: View) -> None:
+        """Raise ``ConfigError`` where the table was made for other keys: rows that are one to them would be two to this feed."""
+        made = None if view.keys is None else json.loads(view.keys)
+        if made is not None and {k.lower() for k in made} != {k.lower() for k in feed.keys}:
+            raise ConfigError(
+                f"{self.name} was made with the keys {', '.join(made)}, the feed's keys are {', '.join(feed.keys)}. "
+                f"Use the same columns, or build another table. The table keeps them in its property {KEYS_PROPERTY}."
+            )
 
     def _create_if_missing(self, columns: T.StructType) -> None:
         if not self.exists():
@@ -315,7 +369,8 @@ class Table(Dimension):
             self.create(feed)
             return None
         view = self._adapter.view()
-        operations = [o for o in schema.diff(view.schema, feed.schema) if o.kind in evolve]
+        check_sequence(self.name, view.schema, feed)
+        operations = schema.chosen(view.schema, feed.schema, evolve, self.name)
         self._check_alterable(operations)
         memory = self._memory(view.schema, feed, operations)
         hidden = missing_fields(view.schema, memory)
@@ -394,6 +449,11 @@ def _tolerant(adapter: type[Adapter], spark: SparkSession, name: str) -> Adapter
         return found if found.exists() else None
     except (ConfigError, SchemaConflict):
         return None
+
+
+def _property(value: object) -> str:
+    """A table property as the formats spell it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _schema_of(given: ChangeFeed | DataFrame | T.StructType | str) -> T.StructType:

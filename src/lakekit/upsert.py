@@ -27,6 +27,7 @@ from lakekit.commit import Commit
 from lakekit.confs import shuffle_partitions
 from lakekit.errors import CommitConflict, FeedError
 from lakekit.formats.base import Adapter, ChangeSet, Landing, Spec, View
+from lakekit.formats.failures import translated
 from lakekit.guard import counting, observed
 from lakekit.literals import encoded_struct, literal_struct
 from lakekit.memory import STORED_SEQ
@@ -44,10 +45,12 @@ def run(request: Request, tombstone_retention: str | None = None) -> Commit:
 
     Raises ``TieConflict``, ``FeedError``, ``CommitConflict``, and ``ConfigError`` for a retention that is no interval.
     """
-    before = None if tombstone_retention is None else retention.cutoff(request, tombstone_retention)
-    commit = _applied(request)
-    if before is not None and not request.dry_run:
-        retention.tidy(request, before)
+    # What Spark says of a source that cannot be read or computed is no error of a table's, but it must not leave bare either.
+    with translated(request.target.table.table, "evaluating and applying the feed"):
+        before = None if tombstone_retention is None else retention.cutoff(request, tombstone_retention)
+        commit = _applied(request)
+        if before is not None and not request.dry_run:
+            retention.tidy(request, before)
     return commit
 
 
@@ -165,7 +168,10 @@ def pin(request: Request) -> Pinned:
     second = request.verb.second if request.verb else None
     derived = second.view() if second is not None and second.exists() else None
     table = request.assumed or target.table.view()
-    return Pinned(table, target.journal.view() if target.journal.exists() else None, second=derived)
+    remembered = target.journal.view() if target.journal.exists() else None
+    if remembered is not None:
+        journal.check_sequence(target.journal.table, remembered.schema, request.memory.sequence)
+    return Pinned(table, remembered, second=derived)
 
 
 def _shown(request: Request, pinned: Pinned) -> View:

@@ -7,10 +7,11 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.batch import leaf_rows
@@ -52,6 +53,8 @@ class Spec:
 
 SCD_PROPERTY = "lakekit.scd"
 """The table property in which a table of slowly changing rows remembers its shape; ``View.scd`` is its text."""
+KEYS_PROPERTY = "lakekit.keys"
+"""The table property in which a table made for a feed remembers the feed's keys, a JSON list; ``View.keys`` is its text."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class View:
     empty: bool = False
     rows: int | None = None
     scd: str | None = None
+    keys: str | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -172,8 +176,9 @@ class Adapter(ABC):
             if find(names, transform.column) is None:
                 shown = ", ".join(n for n in names if not n.startswith(HIDDEN))
                 raise ConfigError(f"{self.table}: partition_by names {transform.column}, which is no column. Columns: {shown}.")
+        spelled = tuple(replace(t, column=find(names, t.column) or t.column) for t in spec.partitioning)
         try:
-            self.create(spec)
+            self.create(replace(spec, partitioning=spelled))
         except (CommitConflict, EngineError):
             if not self.exists():
                 raise
@@ -218,6 +223,10 @@ class Adapter(ABC):
     def versions(self) -> DataFrame:
         """The table's history in lakekit's one schema, see ``VERSIONS``."""
 
+    def moments(self) -> DataFrame:
+        """Which ``version`` became the table's state when (``committed_at``)."""
+        return self.versions()
+
     @abstractmethod
     def resolve(self, version: str) -> str:
         """Check that a version exists and can be read; raises ``TableNotFound`` naming it."""
@@ -257,6 +266,13 @@ class Adapter(ABC):
 def _names(table: Mapping[Any, Any]) -> str:
     able = [key for key, entry in table.items() if not isinstance(entry, Unsupported)]
     return ", ".join(sorted(key.__name__.lower() if isinstance(key, type) else str(key) for key in able))
+
+
+def in_one_schema(history: DataFrame) -> DataFrame:
+    """A format's history in the schema that all formats share, oldest version first."""
+    # A CASE can be NULL: some formats know that their columns never are, and the schema would tell.
+    columns = (F.when(F.lit(True), col(f.name).cast(f.dataType)).alias(f.name) for f in VERSIONS.fields)
+    return history.select(*columns).orderBy("committed_at", F.length("version"), "version")
 
 
 VERSIONS = T.StructType(

@@ -18,7 +18,19 @@ from lakekit.columns import col, quoted
 from lakekit.confs import ONE_JOB, confs, shuffle_partitions
 from lakekit.errors import LakekitError, TableNotFound
 from lakekit.formats import session_catalog as catalog
-from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Scan, Spec, Unsupported, View, unsupported
+from lakekit.formats.base import (
+    KEYS_PROPERTY,
+    SCD_PROPERTY,
+    Adapter,
+    ChangeSet,
+    Landing,
+    Scan,
+    Spec,
+    Unsupported,
+    View,
+    in_one_schema,
+    unsupported,
+)
 from lakekit.formats.delta_scan import lacking, listed
 from lakekit.formats.failures import translated
 from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue, refusing
@@ -112,7 +124,8 @@ class Delta(Adapter):
         snapshot = self._snapshot()
         metadata = snapshot.metadata()
         columns = metadata.partitionColumns()
-        option, shape = metadata.configuration().get(_DELETION_VECTORS), metadata.configuration().get(SCD_PROPERTY)
+        properties = metadata.configuration()
+        option, shape, keys = (properties.get(name) for name in (_DELETION_VECTORS, SCD_PROPERTY, KEYS_PROPERTY))
         return View(
             version=str(snapshot.version()),
             schema=T.StructType.fromJson(json.loads(metadata.schema().json())),
@@ -120,6 +133,7 @@ class Delta(Adapter):
             merge_on_read=option.isDefined() and option.get() == "true",
             empty=self._is_empty(int(snapshot.version())),
             scd=shape.get() if shape.isDefined() else None,
+            keys=keys.get() if keys.isDefined() else None,
         )
 
     def _is_empty(self, version: int) -> bool:
@@ -282,17 +296,18 @@ class Delta(Adapter):
 
         with translated(self.table, "reading its history"):
             history = self.spark.sql(f"DESCRIBE HISTORY {self.target}")
-        found = history.select(
-            F.col("version").cast("string").alias("version"),
-            F.when(F.col("version") > 0, F.col("version") - 1).cast("string").alias("parent"),
-            F.col("timestamp").alias("committed_at"),
-            F.lower("operation").alias("operation"),
-            metric("numTargetFilesAdded", "numFiles", "numAddedFiles").alias("files_added"),
-            metric("numTargetFilesRemoved", "numRemovedFiles").alias("files_removed"),
-            metric("numTargetRowsInserted", "numOutputRows").alias("rows_added"),
-            metric("numTargetRowsDeleted", "numDeletedRows").alias("rows_removed"),
+        return in_one_schema(
+            history.select(
+                F.col("version").cast("string").alias("version"),
+                F.when(F.col("version") > 0, F.col("version") - 1).cast("string").alias("parent"),
+                F.col("timestamp").alias("committed_at"),
+                F.lower("operation").alias("operation"),
+                metric("numTargetFilesAdded", "numFiles", "numAddedFiles").alias("files_added"),
+                metric("numTargetFilesRemoved", "numRemovedFiles").alias("files_removed"),
+                metric("numTargetRowsInserted", "numOutputRows").alias("rows_added"),
+                metric("numTargetRowsDeleted", "numDeletedRows").alias("rows_removed"),
+            )
         )
-        return found.select(*(F.col(f.name).cast(f.dataType) for f in VERSIONS.fields))
 
     def resolve(self, version: str) -> str:
         current = int(self._snapshot().version())

@@ -22,7 +22,19 @@ from lakekit.columns import col
 from lakekit.confs import hadoop_confs
 from lakekit.errors import ConfigError, TableNotFound
 from lakekit.formats import session_catalog as catalog
-from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
+from lakekit.formats.base import (
+    KEYS_PROPERTY,
+    SCD_PROPERTY,
+    VERSIONS,
+    Adapter,
+    ChangeSet,
+    Landing,
+    Spec,
+    Unsupported,
+    View,
+    in_one_schema,
+    unsupported,
+)
 from lakekit.formats.failures import translated
 from lakekit.formats.hudi_catalog import forget, register
 from lakekit.formats.hudi_create import make, unpartitionable, with_field, with_type
@@ -113,6 +125,7 @@ class Hudi(Adapter):
                 merge_on_read=table.merge_on_read,
                 empty=_never_written(table),
                 scd=table.options.get(SCD_PROPERTY),
+                keys=table.options.get(KEYS_PROPERTY),
             )
 
     def read(self, version: str | None = None) -> DataFrame:
@@ -251,7 +264,7 @@ class Hudi(Adapter):
         for instant in table.history:
             rows.append(_version_row(table, instant, parent))
             parent = instant.version
-        return self.spark.createDataFrame(rows, VERSIONS)
+        return in_one_schema(self.spark.createDataFrame(rows, VERSIONS))
 
     def resolve(self, version: str) -> str:
         table = self._load()

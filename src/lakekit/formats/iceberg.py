@@ -16,7 +16,18 @@ from lakekit.cdc import ACTION, INSERT, REMOVE
 from lakekit.columns import all_of, col, quoted
 from lakekit.confs import confs
 from lakekit.errors import ConfigError, TableNotFound
-from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
+from lakekit.formats.base import (
+    KEYS_PROPERTY,
+    SCD_PROPERTY,
+    Adapter,
+    ChangeSet,
+    Landing,
+    Spec,
+    Unsupported,
+    View,
+    in_one_schema,
+    unsupported,
+)
 from lakekit.formats.failures import translated
 from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue
 from lakekit.formats.session_catalog import is_path
@@ -122,6 +133,7 @@ class Iceberg(Adapter):
             empty=snapshot is None or (rows is not None and int(rows) - int(removed) == 0),
             rows=int(rows) if rows else None,
             scd=properties.get(SCD_PROPERTY),
+            keys=properties.get(KEYS_PROPERTY),
         )
 
     def _identity_columns(self, table: Any) -> tuple[str, ...]:
@@ -298,7 +310,7 @@ class Iceberg(Adapter):
         self._load()
 
         def number(word: str) -> Column:
-            return F.col("summary").getItem(word).cast("bigint")
+            return F.coalesce(F.col("summary").getItem(word).cast("bigint"), F.lit(0))  # the summary leaves out what is none
 
         history = self.spark.table(f"{self.full_name}.snapshots").select(
             F.col("snapshot_id").cast("string").alias("version"),
@@ -310,7 +322,12 @@ class Iceberg(Adapter):
             number("added-records").alias("rows_added"),
             number("deleted-records").alias("rows_removed"),
         )
-        return history.select(*(F.col(f.name).cast(f.dataType) for f in VERSIONS.fields))
+        return in_one_schema(history)
+
+    def moments(self) -> DataFrame:
+        # Not the times of the snapshots: after a rollback an older one is the table's state again.
+        history = self.spark.table(f"{self.full_name}.history")
+        return history.select(F.col("snapshot_id").cast("string").alias("version"), F.col("made_current_at").alias("committed_at"))
 
     def resolve(self, version: str) -> str:
         table = self._load()
