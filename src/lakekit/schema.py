@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pyspark.errors import PySparkException
 from pyspark.sql import types as T
 
 from lakekit.columns import find, same_type, widens
@@ -66,6 +67,17 @@ def chosen(current: T.StructType, incoming: T.StructType, evolve: str | Sequence
 def storable(data_type: T.DataType) -> T.DataType:
     """The type in a table of a column of this type: what holds nothing but NULL becomes text."""
     return T.StringType() if isinstance(data_type, T.NullType) else data_type
+
+
+def parsed(ddl: str) -> T.StructType:
+    """DDL text as a schema; raises ``ConfigError`` where it is none."""
+    try:
+        found = T._parse_datatype_string(ddl)
+    except PySparkException as error:
+        raise ConfigError(f"the schema is no DDL text such as 'id bigint, name string' ({error.getErrorClass()}).") from error
+    if not isinstance(found, T.StructType):
+        raise ConfigError(f"the schema is {found.simpleString()}, not columns. Write it like 'id bigint, name string'.")
+    return found
 
 
 def columns_of(given: T.StructType) -> T.StructType:

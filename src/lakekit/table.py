@@ -23,7 +23,7 @@ from lakekit.columns import col, find, fit
 from lakekit.commit import Commit
 from lakekit.dimension import Dimension, Surrogate
 from lakekit.dimension_tables import Options
-from lakekit.errors import ConfigError, DataRejected, SchemaConflict, TableNotFound
+from lakekit.errors import ConfigError, DataRejected, SchemaConflict, TableNotFound, UnsupportedOperation, in_table
 from lakekit.formats import ADAPTERS, Adapter, adapter_for
 from lakekit.formats.base import KEYS_PROPERTY, Spec, View
 from lakekit.formats.failures import translated
@@ -47,6 +47,8 @@ class Table(Dimension):
     """
 
     def __init__(self, spark: SparkSession, name: str, format: str | None = None) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigError(f"a table needs a name of two or three parts, or a path; given {name!r}.")
         self.spark = spark
         self.name = name
         self._format = format
@@ -413,7 +415,8 @@ class Table(Dimension):
             raise SchemaConflict(
                 f"{self.name} has no column {', '.join(new)}. Allow it with evolve(df, allow=['add']), or drop it from the frame."
             )
-        return df.select(*(_fitted_column(df, f) for f in view.schema.fields))
+        with in_table(self.name):
+            return df.select(*(_fitted_column(df, f) for f in view.schema.fields))
 
     def _unchanged(self, operation: str) -> Commit:
         version = self._adapter.view().version
@@ -447,7 +450,7 @@ def _tolerant(adapter: type[Adapter], spark: SparkSession, name: str) -> Adapter
     try:
         found = adapter(spark, name)
         return found if found.exists() else None
-    except (ConfigError, SchemaConflict):
+    except (ConfigError, SchemaConflict, UnsupportedOperation):  # not configured here, or no such names in this format
         return None
 
 
@@ -457,9 +460,7 @@ def _property(value: object) -> str:
 
 
 def _schema_of(given: ChangeFeed | DataFrame | T.StructType | str) -> T.StructType:
-    if isinstance(given, str):
-        given = T._parse_datatype_string(given)  # type: ignore[assignment]
-    found = given if isinstance(given, T.StructType) else given.schema  # type: ignore[union-attr]
+    found = schema.parsed(given) if isinstance(given, str) else given if isinstance(given, T.StructType) else given.schema
     return schema.columns_of(found)
 
 

@@ -25,7 +25,7 @@ from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_t
 from lakekit.columns import col, same_type
 from lakekit.commit import Commit
 from lakekit.confs import shuffle_partitions
-from lakekit.errors import CommitConflict, FeedError
+from lakekit.errors import CommitConflict, FeedError, in_table
 from lakekit.formats.base import Adapter, ChangeSet, Landing, Spec, View
 from lakekit.formats.failures import translated
 from lakekit.guard import counting, observed
@@ -95,7 +95,8 @@ def evaluated(request: Request, view: View) -> Iterator[Batch]:
     check_columns(feed, request.target.table.table, visible(view))
     types = {f.name: f.dataType for f in view.schema.fields}
     sequence = request.memory.sequence
-    canonical = events(feed, types, sequence, request.target.table.unstorable(view.schema, view.partition_columns))
+    with in_table(request.target.table.table):
+        canonical = events(feed, types, sequence, request.target.table.unstorable(view.schema, view.partition_columns))
     if request.verb is not None:
         canonical = request.verb.events(canonical)
     partition_keys = [k for k in feed.keys if k in view.partition_columns]

@@ -172,6 +172,11 @@ class Adapter(ABC):
     def make(self, spec: Spec) -> None:
         """Create an empty table, unless a rival that found it missing too was faster; ``ConfigError`` for unknown partition columns."""
         names = spec.schema.names
+        lowered = [n.lower() for n in names]
+        twice = sorted({n for n in lowered if lowered.count(n) > 1})
+        if twice or not names:
+            told = f"more than one column is named {', '.join(twice)}" if twice else "a table needs at least one column"
+            raise ConfigError(f"{self.table}: {told}. Change the schema.")
         for transform in spec.partitioning:
             if find(names, transform.column) is None:
                 shown = ", ".join(n for n in names if not n.startswith(HIDDEN))
@@ -254,12 +259,11 @@ class Adapter(ABC):
         refused = {value: entry.reason for value, entry in self.partition_values.items() if isinstance(entry, Unsupported)}
         return unstorable({c: schema[c].dataType for c in partition_columns}, refused)
 
-    @classmethod
-    def can(cls, table: Mapping[Any, Any], what: Any, words: str) -> Any:
+    def can(self, table: Mapping[Any, Any], what: Any, words: str) -> Any:
         """Look a capability up; raises ``UnsupportedOperation`` with the table's reason and way out."""
-        entry = table.get(what, unsupported(f"{cls.name} has no {words}", instead="use one of: " + _names(table)))
+        entry = table.get(what, unsupported(f"{self.name} has no {words}", instead="use one of: " + _names(table)))
         if isinstance(entry, Unsupported):
-            raise UnsupportedOperation(f"{words}: {entry.reason}. Instead: {entry.instead}.")
+            raise UnsupportedOperation(f"{self.table}: {words}: {entry.reason}. Instead: {entry.instead}.")
         return entry
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ _DELETION_VECTORS = "delta.enableDeletionVectors"
 _PATIENCE = 20  # tenths of a second
 _PARTITION_BYTES = 32 << 20  # of compressed files, that one task of a MERGE shuffles
 _MOST_TASKS = 200  # Spark's own default
+_STATEMENT = threading.RLock()
 _NO_TRANSFORM = unsupported(
     "Delta partitions by stored columns only",
     instead="add the value as a column in the source and partition by that, or use liquid clustering",
@@ -195,7 +197,8 @@ class Delta(Adapter):
 
     @contextmanager
     def _marked(self, token: str, session: SparkSession | None = None, **more: str) -> Iterator[None]:
-        with confs(session or self.spark, {"spark.databricks.delta.commitInfo.userMetadata": f"lakekit-token={token}", **more}):
+        """Mark the commit of a statement, by a conf that all threads share: one thread at a time, or a commit would bear another's mark."""
+        with _STATEMENT, confs(session or self.spark, {"spark.databricks.delta.commitInfo.userMetadata": _mark(token), **more}):
             yield
 
     def apply(self, view: View, changes: ChangeSet, token: str) -> None:
@@ -227,18 +230,18 @@ class Delta(Adapter):
         return wanted if wanted <= max(most, _MOST_TASKS) else None
 
     def append(self, rows: DataFrame, view: View, token: str) -> None:
-        with translated(self.table, "appending"), self._marked(token, rows.sparkSession):
-            self._writer(rows, view, "append").save(self.path)
+        with translated(self.table, "appending"):
+            self._writer(rows, view, token).mode("append").save(self.path)
 
-    def _writer(self, rows: DataFrame, view: View, mode: str) -> DataFrameWriter:
+    def _writer(self, rows: DataFrame, view: View, token: str) -> DataFrameWriter:
         storable = refusing(rows, self.unstorable(view.schema, view.partition_columns))
-        return storable.select(*map(col, view.columns)).write.format("delta").mode(mode)
+        return storable.select(*map(col, view.columns)).write.format("delta").option("userMetadata", _mark(token))
 
     def overwrite(self, rows: DataFrame, where: str | None, view: View, token: str) -> None:
-        writer = self._writer(rows, view, "overwrite")
+        writer = self._writer(rows, view, token).mode("overwrite")
         if where is not None:
             writer = writer.option("replaceWhere", where)
-        with translated(self.table, "overwriting"), self._marked(token, rows.sparkSession):
+        with translated(self.table, "overwriting"):
             writer.save(self.path)
 
     def delete(self, where: str, token: str) -> None:
@@ -273,10 +276,10 @@ class Delta(Adapter):
         current = int(self._snapshot().version())
         before = int(view.version) if view.version is not None else -1
         commits = [self._actions(v) for v in range(before + 1, current + 1)]
-        ours = [c for c in commits if _token(c) == f"lakekit-token={token}"]
+        ours = [c for c in commits if _token(c) == _mark(token)]
         added = [a["add"] for c in ours for a in c if "add" in a]
         removed = [a["remove"] for c in ours for a in c if "remove" in a]
-        strangers = [c for c in commits if _token(c) != f"lakekit-token={token}" and _changes_data(c)]
+        strangers = [c for c in commits if _token(c) != _mark(token) and _changes_data(c)]
         return Landing(
             alone=not strangers and bool(ours) == wrote,
             version=str(current),
@@ -337,6 +340,11 @@ class Delta(Adapter):
 def _newest(log: Any) -> Any:
     """The newest snapshot of a log; its version is -1 where no commit stands."""
     return log.update(*(getattr(log, f"update$default${i}")() for i in (1, 2, 3)))
+
+
+def _mark(token: str) -> str:
+    """What a commit of lakekit's says of itself."""
+    return f"lakekit-token={token}"
 
 
 def _token(actions: list[dict[str, Any]]) -> str | None:
