@@ -269,9 +269,12 @@ class Table(Dimension):
         Raises ``SchemaConflict`` for an operation that ``allow`` does not name, ``UnsupportedOperation`` for one the format lacks.
         """
         view = self._adapter.view()
+        if isinstance(feed_or_schema, ChangeFeed):
+            feed_or_schema = self._spelled(feed_or_schema)
         operations = schema.allowed(schema.diff(view.schema, _schema_of(feed_or_schema)), allow, self.name)
         self._check_alterable(operations)
         if operations and isinstance(feed_or_schema, ChangeFeed) and view.scd is None:  # versions remember in their journal
+            check_sequence(self.name, view.schema, feed_or_schema)
             self._adapter.add_columns(missing_fields(view.schema, self._memory(view.schema, feed_or_schema, operations)))
         self._alter(operations)
         return operations
@@ -374,9 +377,9 @@ class Table(Dimension):
         check_sequence(self.name, view.schema, feed)
         operations = schema.chosen(view.schema, feed.schema, evolve, self.name)
         self._check_alterable(operations)
+        check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
         memory = self._memory(view.schema, feed, operations)
         hidden = missing_fields(view.schema, memory)
-        check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
         if dry_run:
             shape = schema.applied(_with_memory(view.schema, memory), operations)
             return replace(view, schema=shape) if operations or hidden else None
@@ -387,7 +390,7 @@ class Table(Dimension):
 
     def _memory(self, stored: T.StructType, feed: ChangeFeed, operations: Iterable[schema.Operation]) -> Memory:
         """What the table must remember: rows that were there before a column came never authored it."""
-        memory = wanted(stored, feed)
+        memory = wanted(schema.applied(stored, operations), feed)  # a new column may be one of the sequence
         grows = any(isinstance(o, schema.AddColumn) for o in operations)
         return replace(memory, partial=memory.partial or grows)
 

@@ -37,8 +37,10 @@ from lakekit.formats.failures import translated
 from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue, refusing
 from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, properties_ddl, text
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
+from lakekit.runtimes import runtime_of
 
 _DELETION_VECTORS = "delta.enableDeletionVectors"
+_TYPE_WIDENING = "delta.enableTypeWidening"
 _PATIENCE = 20  # tenths of a second
 _PARTITION_BYTES = 32 << 20  # of compressed files, that one task of a MERGE shuffles
 _MOST_TASKS = 200  # Spark's own default
@@ -65,7 +67,8 @@ class Delta(Adapter):
     alterations: ClassVar[Mapping[str, bool | Unsupported]] = {
         "add": True,
         "widen": unsupported(
-            "Delta 3.3 on Spark 3.5 refuses to change a column's type", instead="cast in the source, or rewrite the table"
+            "Delta 3.3 on Spark 3.5 refuses to change a column's type (on Spark 4.1 it does)",
+            instead="cast in the source, or rewrite the table",
         ),
     }
     partition_values: ClassVar[Mapping[PartitionValue, bool | Unsupported]] = {
@@ -255,8 +258,19 @@ class Delta(Adapter):
         with translated(self.table, "adding columns"):
             self.spark.sql(f"ALTER TABLE {self.target} ADD COLUMNS ({names})")
 
+    def check_widening(self, name: str, stored: T.DataType, wanted: T.DataType) -> None:
+        runtime = runtime_of(self.spark.version)
+        if runtime is None or self.name not in runtime.widens:
+            super().check_widening(name, stored, wanted)
+
+    def _property(self, name: str) -> str | None:
+        found = self._snapshot().metadata().configuration().get(name)
+        return str(found.get()) if found.isDefined() else None
+
     def widen_column(self, name: str, data_type: T.DataType) -> None:
         with translated(self.table, "widening a column"):
+            if self._property(_TYPE_WIDENING) != "true":
+                self.spark.sql(f"ALTER TABLE {self.target} SET TBLPROPERTIES ({properties_ddl({_TYPE_WIDENING: 'true'})})")
             self.spark.sql(f"ALTER TABLE {self.target} ALTER COLUMN {quoted(name)} TYPE {data_type.simpleString()}")
 
     def _actions(self, version: int) -> list[dict[str, Any]]:
