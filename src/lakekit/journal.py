@@ -61,6 +61,13 @@ def journal_schema(keys: Sequence[T.StructField], sequence: T.StructType, payloa
     )
 
 
+def flat(schema: T.StructType) -> dict[str, T.DataType]:
+    """The types of a journal's columns that follow the table's, those within the sequence as ``_seq/name``."""
+    sequence = schema[JSEQ].dataType
+    assert isinstance(sequence, T.StructType)
+    return {f.name: f.dataType for f in schema.fields if f.name not in OWN} | {f"{JSEQ}/{f.name}": f.dataType for f in sequence.fields}
+
+
 def check_sequence(table: str, schema: T.StructType, sequence: T.StructType) -> None:
     """Raise ``SchemaConflict`` where a journal remembers another sequence: its tombstones could not be compared with the events."""
     remembered = schema[JSEQ].dataType

@@ -236,14 +236,14 @@ def _remember(request: Request, plan: Plan, pinned: Pinned, token: str) -> bool:
 
 def _reshaped(beside: Adapter, view: View, schema: T.StructType) -> View:
     """The journal in the table's present shape; columns may have come or become wider since it was made."""
-    known = {f.name: f.dataType for f in view.schema.fields}
-    new = [f for f in schema.fields if f.name not in known]
-    wider = [f for f in schema.fields if f.name in known and f.name not in journal.OWN and not same_type(known[f.name], f.dataType)]
+    known, wanted = journal.flat(view.schema), journal.flat(schema)
+    new = [f for f in schema.fields if f.name not in view.schema.names]
+    wider = {name: kind for name, kind in wanted.items() if name in known and not same_type(known[name], kind)}
     if not new and not wider:
         return view
     beside.add_columns(new)
-    for field in wider:
-        beside.widen_column(field.name, field.dataType)
+    for name, kind in wider.items():
+        beside.widen_column(name, kind)
     return beside.view()
 
 

@@ -12,7 +12,7 @@ from lakekit.formats.base import VERSIONS, Unsupported
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
 from lakekit.testing import assert_same_rows
 from tests.contract.faults import warehouse_of
-from tests.contract.harness import MODES, Mode
+from tests.contract.harness import MODES, Mode, in_plain_modes
 
 SCHEMA = "id int, name string, region string, at timestamp"
 
@@ -177,10 +177,32 @@ def test_evolve(spark: SparkSession, mode: Mode) -> None:
     feed = lk.changes(late, keys="id", sequence_by="lsn", delete_when="op = 'D'", except_columns=["op", "lsn"])
     with pytest.raises(lk.errors.ConfigError, match="evolve knows no 'ad'"):
         table.upsert(feed, evolve=["ad"])
+    foreseen = table.upsert(feed, dry_run=True)
+    assert (foreseen.applied, foreseen.inserted, foreseen.updated, foreseen.deleted) == (3, 1, 1, 1)
     assert (table.upsert(feed).applied, table.upsert(feed).changed) == (3, False)
     assert names(table) == {(1, "c"), (3, "d")}
     with pytest.raises(lk.errors.SchemaConflict, match="its rows remember lsn in _lakekit"):
         table.upsert(lk.changes(late, keys="id", sequence_by="lsn", delete_when="op = 'D'", except_columns=["op"]), evolve="add")
+
+
+@in_plain_modes
+def test_keys_and_sequence_widen_with_what_the_journal_remembers(spark: SparkSession, mode: Mode) -> None:
+    table = lk.Table(spark, f"verbs.wide_{mode.slug}", format=mode.format)
+
+    def feed(number: str, *events: tuple[object, ...]) -> lk.ChangeFeed:
+        df = spark.createDataFrame(list(events), f"id {number}, name string, lsn {number}, op string")
+        return lk.changes(df, keys=["id"], sequence_by=["lsn"], delete_when="op = 'D'", except_columns=["op"])
+
+    table.upsert(feed("int", (1, "a", 1, "I"), (2, "b", 2, "I"), (2, None, 5, "D")))
+    big = feed("bigint", (1, "z", 2**40, "U"), (2**40, "c", 5, "I"), (2, "late", 4, "U"), (3, None, 2**41, "D"))
+    if mode.format == "delta" and spark.version.startswith("3."):
+        with pytest.raises(lk.errors.UnsupportedOperation, match=f"{table.name}: widen column id: Delta 3.3 .* Instead: "):
+            table.upsert(big, evolve=["widen"])
+        return
+    done = table.upsert(big, evolve=["widen"])
+    assert (done.applied, done.stale) == (3, 1) and names(table) == {(1, "z"), (2**40, "c")}
+    again = table.upsert(feed("bigint", (3, "dead", 2**40, "I"), (2, "back", 6, "I"), (2**40, None, 9, "D")))
+    assert (again.applied, again.stale) == (2, 1) and names(table) == {(1, "z"), (2, "back")}
 
 
 TRANSFORMS: list[Transform] = [

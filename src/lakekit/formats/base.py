@@ -214,7 +214,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def widen_column(self, name: str, data_type: T.DataType) -> None:
-        """Change a column's type to a wider one."""
+        """Change the type of a column, or of a nested field named ``parent/child``, to a wider one."""
 
     def check_widening(self, name: str, stored: T.DataType, wanted: T.DataType) -> None:
         """Raise ``UnsupportedOperation`` where the format does not widen columns, or not from this type to that one."""

@@ -271,7 +271,7 @@ class Delta(Adapter):
         with translated(self.table, "widening a column"):
             if self._property(_TYPE_WIDENING) != "true":
                 self.spark.sql(f"ALTER TABLE {self.target} SET TBLPROPERTIES ({properties_ddl({_TYPE_WIDENING: 'true'})})")
-            self.spark.sql(f"ALTER TABLE {self.target} ALTER COLUMN {quoted(name)} TYPE {data_type.simpleString()}")
+            self.spark.sql(f"ALTER TABLE {self.target} ALTER COLUMN {dotted(*name.split('/'))} TYPE {data_type.simpleString()}")
 
     def _actions(self, version: int) -> list[dict[str, Any]]:
         """The actions of one commit, read from its file without a Spark job."""

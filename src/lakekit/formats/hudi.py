@@ -227,8 +227,18 @@ class Hudi(Adapter):
 
     def widen_column(self, name: str, data_type: T.DataType) -> None:
         table = self._load()
-        self.check_widening(name, table.schema[name].dataType, data_type)
-        self._reshape(table, with_type(table.schema, name, data_type))
+        parent, _, field = name.partition("/")
+        stored = table.schema[parent].dataType
+        if not field:
+            self.check_widening(name, stored, data_type)
+            self._reshape(table, with_type(table.schema, name, data_type))
+            return
+        assert isinstance(stored, T.StructType)
+        wider = with_type(stored, field, data_type)
+        # Hudi does not read a field of a struct in another type than its file has, so the files are written anew.
+        rows = self.read().withColumn(parent, col(parent).cast(wider))
+        self._write(table, _complete(rows, table), "insert_overwrite_table", uuid.uuid4().hex)
+        self._register_anew()
 
     def check_widening(self, name: str, stored: T.DataType, wanted: T.DataType) -> None:
         kinds = f"{stored.simpleString()} to {wanted.simpleString()}"
@@ -237,6 +247,9 @@ class Hudi(Adapter):
     def _reshape(self, table: HudiTable, schema: T.StructType) -> None:
         """A commit without rows carries the new schema; files of the old one are read through it."""
         self._write(table, self.spark.createDataFrame([], schema), "bulk_insert", uuid.uuid4().hex)
+        self._register_anew()
+
+    def _register_anew(self) -> None:
         if not catalog.is_path(self.table):
             forget(self.spark, self.table)
             self._load()

@@ -294,7 +294,7 @@ class Iceberg(Adapter):
 
     def widen_column(self, name: str, data_type: T.DataType) -> None:
         with translated(self.table, "widening a column"):
-            self.spark.sql(f"ALTER TABLE {self.full_name} ALTER COLUMN {quoted(name)} TYPE {data_type.simpleString()}")
+            self.spark.sql(f"ALTER TABLE {self.full_name} ALTER COLUMN {dotted(*name.split('/'))} TYPE {data_type.simpleString()}")
 
     def landing(self, view: View, token: str, *, wrote: bool) -> Landing:
         table = self._load()
