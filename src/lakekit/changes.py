@@ -154,6 +154,9 @@ def _check(feed: ChangeFeed) -> None:
         raise FeedError(f"the feed has more than one column named {', '.join(twice)}. Rename or drop one of them.")
     if not feed.keys or not feed.sequence_by:
         raise FeedError("keys and sequence_by each need at least one column: what identifies a row, and what orders its changes.")
+    for role, named in (("keys", feed.keys), ("sequence_by", feed.sequence_by)):
+        if len(set(named)) < len(named):
+            raise FeedError(f"{role} names a column twice: {', '.join(named)}. Name each once.")
     if set(feed.keys) & set(feed.except_columns):
         raise FeedError(f"except_columns names a key column: {', '.join(sorted(set(feed.keys) & set(feed.except_columns)))}.")
     if feed.ties not in ("fail", "quarantine", "content"):

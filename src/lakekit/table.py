@@ -401,6 +401,7 @@ class Table(Dimension):
                 self._adapter.check_widening(operation.name, operation.current, operation.data_type)
             else:
                 self._adapter.can(self._adapter.alterations, operation.kind, f"{operation.kind} column {operation.name}")
+                self._adapter.check_names([operation.name])
 
     def _alter(self, operations: Iterable[schema.Operation]) -> None:
         added = [T.StructField(o.name, o.data_type) for o in operations if isinstance(o, schema.AddColumn)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -140,6 +141,7 @@ class Adapter(ABC):
     modes: ClassVar[Mapping[str, str]]
     partition_values: ClassVar[Mapping[PartitionValue, bool | Unsupported]]
     verbs: ClassVar[Mapping[str, bool | Unsupported]]
+    nameable: ClassVar[re.Pattern[str]] = re.compile(r"(?s).+")
     locators: ClassVar[tuple[str, ...]] = ()
     hidden: ClassVar[tuple[str, ...]] = ()
 
@@ -174,6 +176,7 @@ class Adapter(ABC):
         names = spec.schema.names
         lowered = [n.lower() for n in names]
         twice = sorted({n for n in lowered if lowered.count(n) > 1})
+        self.check_names(names)
         if twice or not names:
             told = f"more than one column is named {', '.join(twice)}" if twice else "a table needs at least one column"
             raise ConfigError(f"{self.table}: {told}. Change the schema.")
@@ -187,6 +190,13 @@ class Adapter(ABC):
         except (CommitConflict, EngineError):
             if not self.exists():
                 raise
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raise ``UnsupportedOperation`` for a column that the format cannot name so."""
+        strange = [name for name in names if not self.nameable.fullmatch(name)]
+        if strange:
+            shown = ", ".join(map(repr, strange))
+            raise UnsupportedOperation(f"{self.table}: {self.name} has no column names like {shown}. Instead: rename it in the source.")
 
     @abstractmethod
     def create(self, spec: Spec) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,6 +56,7 @@ class Delta(Adapter):
     """A Delta table."""
 
     name = "delta"
+    nameable = re.compile(r"[^ ,;{}()\n\t=]+")
     partitioning: ClassVar[Mapping[type[Transform], Callable[..., str] | Unsupported]] = {
         Identity: lambda t: quoted(t.column),
         Years: _NO_TRANSFORM,

@@ -8,6 +8,7 @@ costs more than the listings that it saves: set the property ``hoodie.metadata.e
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -66,6 +67,7 @@ class Hudi(Adapter):
     """A Hudi table in Spark's catalog or at a path."""
 
     name = "hudi"
+    nameable = re.compile(r"[^\W\d]\w*")  # as Avro's
     partitioning: ClassVar[Mapping[type[Transform], Callable[..., Any] | Unsupported]] = {
         Identity: lambda t: t.column,
         Years: _NO_TRANSFORM,
