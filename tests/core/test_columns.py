@@ -103,6 +103,10 @@ def test_canonical_events(spark: SparkSession) -> None:
         ({"sequence_by": []}, "at least one column"),
         ({"except_columns": ["id"]}, "except_columns names a key column: id"),
         ({"ties": "coin"}, "ties is 'coin'"),
+        ({"keys": ["id", "ID"]}, "keys names a column twice: id, id"),
+        ({"delete_when": "lsn + 1"}, "delete_when is bigint, not true or false"),
+        ({"truncate_when": "nope = '4711'"}, r"^truncate_when is no SQL condition [^0-9]* The feed has: id, lsn\.$"),
+        ({"upsert_when": "lsn === '4711'"}, r"^upsert_when is no SQL condition [^0-9]* The feed has: id, lsn\.$"),
     ],
 )
 def test_a_feed_that_contradicts_itself(spark: SparkSession, described: dict[str, object], message: str) -> None:

@@ -41,7 +41,7 @@ def test_life_of_a_table(spark: SparkSession, mode: Mode) -> None:
     with pytest.raises(lk.errors.ConfigError, match="more than one column is named id"):
         lk.Table(spark, f"{table.name}_twice", format=mode.format).create("id int, ID int")
     if mode.format != "iceberg":
-        with pytest.raises(lk.errors.UnsupportedOperation, match="column names like 'two words'. Instead: rename"):
+        with pytest.raises(lk.errors.UnsupportedOperation, match=r"column names like 'two words'. Instead: rename"):
             lk.Table(spark, f"{table.name}_words", format=mode.format).create("`two words` int")
     for other in {m.format for m in MODES if {m.format, mode.format} == {"delta", "hudi"}}:  # one catalog and one folder for both
         with pytest.raises(lk.errors.ConfigError, match=f"{mode.format} already"):
