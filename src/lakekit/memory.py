@@ -73,15 +73,17 @@ def check_sequence(table: str, schema: T.StructType, feed: ChangeFeed) -> None:
     """Raise ``SchemaConflict`` where the rows remember another sequence than the feed has, or in another place."""
     stored = schema[HIDDEN].dataType if HIDDEN in schema.names else T.StructType([])
     assert isinstance(stored, T.StructType)
-    named = ", ".join(feed.sequence_by)
-    if STORED_SEQ in stored.names:
-        hidden = stored[STORED_SEQ].dataType
+    named, lower = ", ".join(feed.sequence_by), [c.lower() for c in feed.sequence_by]
+    if stored.fields:
+        hidden = stored[STORED_SEQ if STORED_SEQ in stored.names else FLOOR].dataType
         assert isinstance(hidden, T.StructType)
-        if feed.keeps_sequence or [c.lower() for c in hidden.names] != [c.lower() for c in feed.sequence_by]:
-            kept = " and keeps them as columns" if feed.keeps_sequence else ""
+        excluded = STORED_SEQ in stored.names
+        if [c.lower() for c in hidden.names] != lower or excluded == feed.keeps_sequence:
+            kept = "leaves them out" if not feed.keeps_sequence else "keeps them as columns"
             raise SchemaConflict(
-                f"{table}: its rows remember {', '.join(hidden.names)} in {HIDDEN}, the feed is ordered by {named}{kept}. "
-                "Order it by the same columns, and leave them out with except_columns."
+                f"{table}: its rows remember the sequence {', '.join(hidden.names)}{f' in {HIDDEN} alone' if excluded else ''}, "
+                f"the feed is ordered by {named} and {kept}. "
+                f"Order it by the same columns{', and leave them out with except_columns' if excluded else ''}."
             )
     elif not feed.keeps_sequence and all(find(schema.names, c) for c in feed.sequence_by):
         raise SchemaConflict(f"{table} keeps the sequence {named} as columns, which the feed leaves out. Take them out of except_columns.")

@@ -275,6 +275,7 @@ class Table(Dimension):
         self._check_alterable(operations)
         if operations and isinstance(feed_or_schema, ChangeFeed) and view.scd is None:  # versions remember in their journal
             check_sequence(self.name, view.schema, feed_or_schema)
+            self._check_journal(feed_or_schema, operations)
             self._adapter.add_columns(missing_fields(view.schema, self._memory(view.schema, feed_or_schema, operations)))
         self._alter(operations)
         return operations
@@ -378,6 +379,7 @@ class Table(Dimension):
         operations = schema.chosen(view.schema, feed.schema, evolve, self.name)
         self._check_alterable(operations)
         check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
+        self._check_journal(feed, operations)
         memory = self._memory(view.schema, feed, operations)
         hidden = missing_fields(view.schema, memory)
         if dry_run:
@@ -387,6 +389,12 @@ class Table(Dimension):
             self._adapter.add_columns(hidden)
         self._alter(operations)
         return None
+
+    def _check_journal(self, feed: ChangeFeed, operations: Iterable[schema.Operation]) -> None:
+        """Before a column of the sequence is added: whether the journal, which is read only later, remembers deletes without it."""
+        beside = self._beside(journal.journal_name(self.name))
+        if {o.name for o in operations if isinstance(o, schema.AddColumn)} & set(feed.sequence_by) and beside.exists():
+            journal.check_sequence(beside.table, beside.view().schema, feed.sequence_type)
 
     def _memory(self, stored: T.StructType, feed: ChangeFeed, operations: Iterable[schema.Operation]) -> Memory:
         """What the table must remember: rows that were there before a column came never authored it."""

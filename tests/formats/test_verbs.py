@@ -124,6 +124,7 @@ def test_rollback_takes_tombstones_along(spark: SparkSession, mode: Mode) -> Non
     longer = lk.changes(wrong.df.withColumn("pos", wrong.df.lsn), keys="id", sequence_by=["lsn", "pos"], except_columns="op")
     with pytest.raises(lk.errors.SchemaConflict, match="remembers deletes by the sequence lsn, the feed is ordered by lsn, pos"):
         table.upsert(longer, evolve=["add"])
+    assert "pos" not in table.df().columns
     table.rollback(start.version)
     assert names(table) == {(1, "a"), (2, "b")}
     table.upsert(feed((1, "late", 3, "U")))  # the delete at 5 never happened in the state that we went back to
@@ -184,7 +185,7 @@ def test_evolve(spark: SparkSession, mode: Mode) -> None:
     assert (foreseen.applied, foreseen.inserted, foreseen.updated, foreseen.deleted) == (3, 1, 1, 1)
     assert (table.upsert(feed).applied, table.upsert(feed).changed) == (3, False)
     assert names(table) == {(1, "c"), (3, "d")}
-    with pytest.raises(lk.errors.SchemaConflict, match="its rows remember lsn in _lakekit"):
+    with pytest.raises(lk.errors.SchemaConflict, match="its rows remember the sequence lsn in _lakekit alone"):
         table.upsert(lk.changes(late, keys="id", sequence_by="lsn", delete_when="op = 'D'", except_columns=["op"]), evolve="add")
 
 
