@@ -13,6 +13,7 @@ from pyspark.sql import types as T
 import lakekit as lk
 from lakekit.changes import events
 from lakekit.columns import comparable, fit, widens
+from lakekit.confs import confs
 from lakekit.errors import FeedError, SchemaConflict
 
 BAD = object()
@@ -113,3 +114,16 @@ def test_a_feed_that_contradicts_itself(spark: SparkSession, described: dict[str
     df = spark.createDataFrame([], "id int, lsn long")
     with pytest.raises(FeedError, match=message):
         lk.changes(df, **{"keys": ["id"], "sequence_by": ["lsn"], **described})
+
+
+def test_confs_come_back_in_whatever_order_statements_end(spark: SparkSession) -> None:
+    """Two threads of one session: the first to begin is the first to end."""
+    key, before = "spark.sql.shuffle.partitions", spark.conf.get("spark.sql.shuffle.partitions")
+    first, second, own = confs(spark, {key: "31"}), confs(spark, {key: "32"}), confs(spark, {"lakekit.test": "x"})
+    with own:
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert spark.conf.get(key) == "32"
+        second.__exit__(None, None, None)
+    assert (spark.conf.get(key), spark.conf.get("lakekit.test", None)) == (before, None)
