@@ -42,16 +42,20 @@ FIRST_DAY = 1_000
 
 def customers(spark: SparkSession, keys: int, seq: str, where: str = "true") -> DataFrame:
     """Rows of customers as a day has them; *seq* is SQL for the time of the event."""
-    return spark.range(keys).where(where).selectExpr(
-        "id",
-        f"cast({seq} as bigint) seq",
-        f"concat('user', id, '@', {seq}, '.example.org') email",
-        f"concat(id % 997, ' ', sha1(concat(id, '/', {seq})), ' street') address",
-        f"concat('city ', pmod(xxhash64(id, {seq}), 500)) city",
-        f"element_at(array('basic','silver','gold'), int(pmod(xxhash64(id, {seq}, 'tier'), 3)) + 1) tier",
-        "concat('segment ', id % 20) segment",
-        f"cast(pmod(xxhash64(id, {seq}, 'score'), 100000) / 100 as decimal(10,2)) score",
-        "sha1(cast(id as string)) note",
+    return (
+        spark.range(keys)
+        .where(where)
+        .selectExpr(
+            "id",
+            f"cast({seq} as bigint) seq",
+            f"concat('user', id, '@', {seq}, '.example.org') email",
+            f"concat(id % 997, ' ', sha1(concat(id, '/', {seq})), ' street') address",
+            f"concat('city ', pmod(xxhash64(id, {seq}), 500)) city",
+            f"element_at(array('basic','silver','gold'), int(pmod(xxhash64(id, {seq}, 'tier'), 3)) + 1) tier",
+            "concat('segment ', id % 20) segment",
+            f"cast(pmod(xxhash64(id, {seq}, 'score'), 100000) / 100 as decimal(10,2)) score",
+            "sha1(cast(id as string)) note",
+        )
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -153,6 +154,9 @@ def _check(feed: ChangeFeed) -> None:
         raise FeedError(f"the feed has more than one column named {', '.join(twice)}. Rename or drop one of them.")
     if not feed.keys or not feed.sequence_by:
         raise FeedError("keys and sequence_by each need at least one column: what identifies a row, and what orders its changes.")
+    for role, named in (("keys", feed.keys), ("sequence_by", feed.sequence_by)):
+        if len(set(named)) < len(named):
+            raise FeedError(f"{role} names a column twice: {', '.join(named)}. Name each once.")
     if set(feed.keys) & set(feed.except_columns):
         raise FeedError(f"except_columns names a key column: {', '.join(sorted(set(feed.keys) & set(feed.except_columns)))}.")
     if feed.ties not in ("fail", "quarantine", "content"):
@@ -164,6 +168,21 @@ def _check(feed: ChangeFeed) -> None:
     for name in (*feed.keys, *feed.sequence_by):
         if isinstance(feed.df.schema[name].dataType, (T.MapType, T.ArrayType, T.StructType, T.NullType)):
             raise FeedError(f"{name} is {feed.df.schema[name].dataType.simpleString()}; a key or sequence column must be a plain value.")
+    for role in ("delete_when", "upsert_when", "truncate_when"):
+        if getattr(feed, role) is not None:
+            _check_condition(feed.df, role, getattr(feed, role))
+
+
+def _check_condition(df: DataFrame, role: str, given: str | Column) -> None:
+    """Let Spark read a condition now: later it would fail with a text that repeats the condition, and the values in it."""
+    try:
+        kind = df.select(as_condition(given)).schema.fields[0].dataType
+    except AnalysisException as error:
+        raise FeedError(
+            f"{role} is no SQL condition over the feed's columns ({error.getErrorClass()}). The feed has: {', '.join(df.columns)}."
+        ) from error
+    if not isinstance(kind, (T.BooleanType, T.NullType)):
+        raise FeedError(f"{role} is {kind.simpleString()}, not true or false. Write a comparison, such as \"op = 'D'\".")
 
 
 def events(

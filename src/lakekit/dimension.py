@@ -19,7 +19,7 @@ from lakekit.commit import Commit
 from lakekit.dimension_tables import VERSIONED, DimensionTable, Options, unknown
 from lakekit.errors import ConfigError, FeedError
 from lakekit.formats.base import View
-from lakekit.memory import memory_of
+from lakekit.memory import check_sequence, memory_of
 from lakekit.plan import Plan
 from lakekit.pruning import Open, where
 from lakekit.request import Pinned, Request, Verb, visible
@@ -94,7 +94,9 @@ class Dimension(DimensionTable):
         options = Options(dry_run, batch_id, quarantine, evolve)
         shape = Shape(feed.keys, feed.sequence_by, type=0)
         assumed = self._shaped(shape, feed, options)
-        remembers = replace(memory_of((assumed or self._adapter.view()).schema, feed), partial=False)
+        stored = (assumed or self._adapter.view()).schema
+        check_sequence(self.name, stored, feed)
+        remembers = replace(memory_of(stored, feed), partial=False)
 
         def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> Plan:
             return plan_first.plan(request, batch, pinned, stack, loaded=first == "loaded")

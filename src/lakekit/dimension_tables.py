@@ -19,7 +19,7 @@ from lakekit.cdc import ACTION, INSERT
 from lakekit.changes import ChangeFeed, check_columns, spelled_like
 from lakekit.columns import col, find
 from lakekit.commit import Commit
-from lakekit.errors import ConfigError
+from lakekit.errors import ConfigError, FeedError
 from lakekit.formats.base import SCD_PROPERTY, Adapter, ChangeSet, Spec, View
 from lakekit.journal import journal_name
 from lakekit.memory import Memory
@@ -145,6 +145,11 @@ class DimensionTable(ABC):
         self._make_empty(feed, shape, partition_by, **made)
 
     def _spelled(self, feed: ChangeFeed) -> ChangeFeed:
+        if not isinstance(feed, ChangeFeed):
+            raise FeedError(
+                f"{self.name}: a change feed is wanted, given a {type(feed).__name__}. "
+                "Describe it first: lakekit.changes(df, keys=[…], sequence_by=[…])."
+            )
         return spelled_like(feed, visible(self._adapter.view())) if self.exists() else feed
 
     def _valid_at(self, text: str) -> Column | None:
@@ -248,7 +253,7 @@ class DimensionTable(ABC):
             return None
         view = self._adapter.view()
         scd_shape.refuse_other(self.name, view.scd, shape)
-        operations = [o for o in schema.diff(view.schema, feed.schema) if o.kind in options.evolve]
+        operations = schema.chosen(view.schema, feed.schema, options.evolve, self.name)
         check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
         self._check_alterable(operations)
         if options.dry_run:

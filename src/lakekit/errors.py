@@ -21,6 +21,9 @@ Each message names the thing, the place and the next step, and never holds a dat
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LakekitError(Exception):
     """Anything that lakekit raises on purpose."""
@@ -72,3 +75,12 @@ class CommitConflict(LakekitError):
 
 class EngineError(LakekitError):
     """Spark or the table format failed; the original error is chained as ``__cause__``."""
+
+
+@contextmanager
+def in_table(table: str) -> Iterator[None]:
+    """Name the table in a ``SchemaConflict`` that only knows the column."""
+    try:
+        yield
+    except SchemaConflict as conflict:
+        raise SchemaConflict(f"{table}: {conflict}") from conflict.__cause__

@@ -18,6 +18,7 @@ from pyspark.sql import types as T
 from lakekit.cdc import APPLIED, DEAD, VERDICT
 from lakekit.changes import DELETE, OP, SEQ
 from lakekit.columns import col
+from lakekit.errors import SchemaConflict
 
 KIND, JSEQ, BATCH, RUN, BASE, RECORDED = "_kind", "_seq", "_batch", "_run", "_base", "_recorded_at"
 TOMBSTONE, TRUNCATION, FORGOTTEN = "tombstone", "truncation", "forgotten"
@@ -58,6 +59,24 @@ def journal_schema(keys: Sequence[T.StructField], sequence: T.StructType, payloa
             *events,
         ]
     )
+
+
+def flat(schema: T.StructType) -> dict[str, T.DataType]:
+    """The types of a journal's columns that follow the table's, those within the sequence as ``_seq/name``."""
+    sequence = schema[JSEQ].dataType
+    assert isinstance(sequence, T.StructType)
+    return {f.name: f.dataType for f in schema.fields if f.name not in OWN} | {f"{JSEQ}/{f.name}": f.dataType for f in sequence.fields}
+
+
+def check_sequence(table: str, schema: T.StructType, sequence: T.StructType) -> None:
+    """Raise ``SchemaConflict`` where a journal remembers another sequence: its tombstones could not be compared with the events."""
+    remembered = schema[JSEQ].dataType
+    assert isinstance(remembered, T.StructType)
+    if [c.lower() for c in remembered.names] != [c.lower() for c in sequence.names]:
+        raise SchemaConflict(
+            f"{table} remembers deletes by the sequence {', '.join(remembered.names)}, the feed is ordered by {', '.join(sequence.names)}. "
+            "Order it by the same columns."
+        )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pyspark.sql import types as T
 
 from lakekit.changes import HIDDEN, ChangeFeed
-from lakekit.columns import quoted
+from lakekit.columns import find, quoted
+from lakekit.errors import SchemaConflict
 
 FLOOR, COLUMNS, STORED_SEQ = "floor", "columns", "seq"
 
@@ -59,10 +60,33 @@ def memory_of(schema: T.StructType, feed: ChangeFeed) -> Memory:
     if in_row:
         sequence = T.StructType([T.StructField(c, schema[c].dataType) for c in feed.sequence_by])
     elif STORED_SEQ in stored.names:
-        sequence = stored[STORED_SEQ].dataType  # type: ignore[assignment]
+        remembered = stored[STORED_SEQ].dataType
+        assert isinstance(remembered, T.StructType)
+        # In the feed's spelling: columns that it leaves out of the table were not spelled like the table's.
+        sequence = T.StructType([T.StructField(c, f.dataType) for c, f in zip(feed.sequence_by, remembered.fields, strict=True)])
     else:
         sequence = feed.sequence_type
     return Memory(sequence, in_row, COLUMNS in stored.names)
+
+
+def check_sequence(table: str, schema: T.StructType, feed: ChangeFeed) -> None:
+    """Raise ``SchemaConflict`` where the rows remember another sequence than the feed has, or in another place."""
+    stored = schema[HIDDEN].dataType if HIDDEN in schema.names else T.StructType([])
+    assert isinstance(stored, T.StructType)
+    named, lower = ", ".join(feed.sequence_by), [c.lower() for c in feed.sequence_by]
+    if stored.fields:
+        hidden = stored[STORED_SEQ if STORED_SEQ in stored.names else FLOOR].dataType
+        assert isinstance(hidden, T.StructType)
+        excluded = STORED_SEQ in stored.names
+        if [c.lower() for c in hidden.names] != lower or excluded == feed.keeps_sequence:
+            kept = "leaves them out" if not feed.keeps_sequence else "keeps them as columns"
+            raise SchemaConflict(
+                f"{table}: its rows remember the sequence {', '.join(hidden.names)}{f' in {HIDDEN} alone' if excluded else ''}, "
+                f"the feed is ordered by {named} and {kept}. "
+                f"Order it by the same columns{', and leave them out with except_columns' if excluded else ''}."
+            )
+    elif not feed.keeps_sequence and all(find(schema.names, c) for c in feed.sequence_by):
+        raise SchemaConflict(f"{table} keeps the sequence {named} as columns, which the feed leaves out. Take them out of except_columns.")
 
 
 def wanted(schema: T.StructType, feed: ChangeFeed) -> Memory:

@@ -15,7 +15,7 @@ from lakekit.columns import col
 from lakekit.confs import ONE_JOB, confs
 from lakekit.formats.base import Scan
 from lakekit.plan import Known, Outcome, Plan, inside
-from lakekit.request import Pinned, Request, broadcastable, dead_rows, is_small, located, places, stored_rows, tie_conflict
+from lakekit.request import Pinned, Request, broadcastable, dead_rows, in_shape, is_small, located, places, stored_rows, tie_conflict
 
 FEW_ROWS = 10_000
 """Rows of touched files that are handed out as they are; of more, only those with keys of the batch."""
@@ -108,7 +108,7 @@ def _beneath_truncation(request: Request, batch: Batch, pinned: Pinned, stack: E
     """Every stored row at or beneath the batch's truncation that no winner of the batch decides on."""
     if batch.truncated is None or pinned.table.empty:
         return None
-    everything = request.target.table.read(pinned.table.version)
+    everything = in_shape(request, request.target.table.read(pinned.table.version))
     dead = located(request, pinned, everything).where(F.expr(f"{AT} <= {batch.truncated}"))
     alone = dead.join(broadcastable(batch, batch.of(WINNER).select(*batch.keys)), list(batch.keys), "left_anti")
     return stack.enter_context(kept(alone.withColumn(ACTION, F.lit(REMOVE))))

@@ -21,7 +21,7 @@ from lakekit.literals import null_struct
 from lakekit.plan import Outcome, Plan, inside
 from lakekit.plan_complete import with_truncations
 from lakekit.pruning import where
-from lakekit.request import Pinned, Request, broadcastable, dead_rows, places, tie_conflict, visible, where_it_stood
+from lakekit.request import Pinned, Request, broadcastable, dead_rows, in_shape, places, tie_conflict, visible, where_it_stood
 
 _ROW = "row"  # the operation of a stored row that takes part without an event: a truncation may reach into it
 
@@ -99,7 +99,7 @@ def _meet(request: Request, batch: Batch, pinned: Pinned, shape: Shape, stack: E
 def _state(request: Request, batch: Batch, pinned: Pinned, shape: Shape, stack: ExitStack) -> DataFrame:
     """The rows of the batch's keys; all rows where a truncation may reach into any."""
     bounds = where(batch.bounds if batch.truncated is None else ())
-    stored = request.target.table.scan(pinned.table.version, bounds).rows
+    stored = in_shape(request, request.target.table.scan(pinned.table.version, bounds).rows)
     if batch.truncated is None:
         keys = broadcastable(batch, batch.of(OLDER).select(*map(col, shape.keys)).distinct())
         stored = stored.join(keys, list(shape.keys), "left_semi")

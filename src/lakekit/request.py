@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -98,7 +98,16 @@ def stored_rows(request: Request, batch: Batch, pinned: Pinned) -> Scan | None:
     """The stored rows that may have keys of the batch: pruned by what the keys imply; ``None`` for an empty table."""
     if pinned.table.empty:
         return None
-    return request.target.table.scan(pinned.table.version, where(batch.bounds))
+    found = request.target.table.scan(pinned.table.version, where(batch.bounds))
+    return replace(found, rows=in_shape(request, found.rows))
+
+
+def in_shape(request: Request, stored: DataFrame) -> DataFrame:
+    """Stored rows with the columns that a dry run assumes and the table lacks: NULL, as they would be."""
+    if request.assumed is None:
+        return stored
+    new = {f.name: F.lit(None).cast(f.dataType) for f in request.assumed.schema.fields if f.name not in stored.columns}
+    return stored.withColumns(new) if new else stored
 
 
 def remembered_rows(request: Request, batch: Batch, pinned: Pinned) -> Scan | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pyspark.errors import PySparkException
 from pyspark.sql import types as T
 
 from lakekit.columns import find, same_type, widens
-from lakekit.errors import SchemaConflict
+from lakekit.errors import ConfigError, SchemaConflict
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class WidenColumn:
 
 
 Operation = AddColumn | WidenColumn
+KINDS = (AddColumn.kind, WidenColumn.kind)
 
 
 def diff(current: T.StructType, incoming: T.StructType) -> tuple[Operation, ...]:
@@ -53,9 +55,29 @@ def diff(current: T.StructType, incoming: T.StructType) -> tuple[Operation, ...]
     return tuple(operation for operation in found if operation is not None)
 
 
+def chosen(current: T.StructType, incoming: T.StructType, evolve: str | Sequence[str], table: str) -> list[Operation]:
+    """The operations of the kinds that ``evolve`` names; raises ``ConfigError`` for a kind that does not exist."""
+    kinds = (evolve,) if isinstance(evolve, str) else tuple(evolve)
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise ConfigError(f"{table}: evolve knows no {', '.join(map(repr, unknown))}. It knows: {', '.join(KINDS)}.")
+    return [operation for operation in diff(current, incoming) if operation.kind in kinds]
+
+
 def storable(data_type: T.DataType) -> T.DataType:
     """The type in a table of a column of this type: what holds nothing but NULL becomes text."""
     return T.StringType() if isinstance(data_type, T.NullType) else data_type
+
+
+def parsed(ddl: str) -> T.StructType:
+    """DDL text as a schema; raises ``ConfigError`` where it is none."""
+    try:
+        found = T._parse_datatype_string(ddl)
+    except PySparkException as error:
+        raise ConfigError(f"the schema is no DDL text such as 'id bigint, name string' ({error.getErrorClass()}).") from error
+    if not isinstance(found, T.StructType):
+        raise ConfigError(f"the schema is {found.simpleString()}, not columns. Write it like 'id bigint, name string'.")
+    return found
 
 
 def columns_of(given: T.StructType) -> T.StructType:
@@ -81,7 +103,7 @@ def _operation(current: T.StructType, incoming: T.StructField) -> Operation | No
 
 def allowed(operations: Sequence[Operation], allow: Iterable[str], table: str) -> tuple[Operation, ...]:
     """The operations if all are permitted; raises ``SchemaConflict`` naming the first that is not."""
-    permitted = tuple(allow)
+    permitted = (allow,) if isinstance(allow, str) else tuple(allow)
     for operation in operations:
         if operation.kind not in permitted:
             listed = ", ".join(permitted) or "nothing"

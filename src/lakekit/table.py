@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,22 +12,24 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit import journal, reconcile, scd_shape, schema, upsert
-from lakekit.changes import HIDDEN, ChangeFeed, check_columns, spelled_like
+from lakekit.changes import HIDDEN, ChangeFeed, check_columns
 from lakekit.columns import col, find, fit
 from lakekit.commit import Commit
 from lakekit.dimension import Dimension, Surrogate
 from lakekit.dimension_tables import Options
-from lakekit.errors import ConfigError, DataRejected, SchemaConflict, TableNotFound
+from lakekit.errors import ConfigError, DataRejected, SchemaConflict, TableNotFound, UnsupportedOperation, in_table
 from lakekit.formats import ADAPTERS, Adapter, adapter_for
-from lakekit.formats.base import Spec, View
+from lakekit.formats.base import KEYS_PROPERTY, Spec, View
+from lakekit.formats.failures import translated
 from lakekit.gateway import remember_names
 from lakekit.guard import counting, observed
-from lakekit.memory import Memory, missing_fields, wanted
+from lakekit.memory import Memory, check_sequence, missing_fields, wanted
 from lakekit.partitioning import Transform, parse
 from lakekit.request import visible
 from lakekit.rows import HasRows, rows_in
@@ -44,6 +47,8 @@ class Table(Dimension):
     """
 
     def __init__(self, spark: SparkSession, name: str, format: str | None = None) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigError(f"a table needs a name of two or three parts, or a path; given {name!r}.")
         self.spark = spark
         self.name = name
         self._format = format
@@ -86,7 +91,7 @@ class Table(Dimension):
         scd: int = 1,
         partition_by: str | Transform | Iterable[str | Transform] = (),
         merge_on_read: bool = False,
-        properties: Mapping[str, str] | None = None,
+        properties: Mapping[str, object] | None = None,
         comment: str | None = None,
         track: str | Sequence[str] | None = None,
         valid_from: str | None = None,
@@ -122,11 +127,13 @@ class Table(Dimension):
         columns = _schema_of(feed_or_schema)
         hidden: T.StructType | None = None
         keys: tuple[str, ...] = ()
+        kept = {name: _property(value) for name, value in (properties or {}).items()}
         if isinstance(feed_or_schema, ChangeFeed):
             keys = feed_or_schema.keys
             hidden = wanted(columns, feed_or_schema).hidden
+            kept[KEYS_PROPERTY] = json.dumps(keys)
         stored = T.StructType([*columns.fields, *([T.StructField(HIDDEN, hidden)] if hidden else [])])
-        self._adapter.make(Spec(stored, parse(partition_by), keys, merge_on_read, dict(properties or {}), comment))
+        self._adapter.make(Spec(stored, parse(partition_by), keys, merge_on_read, kept, comment))
 
     def df(self) -> DataFrame:
         """The table's rows now, without anything that lakekit keeps beside the user's columns."""
@@ -151,22 +158,34 @@ class Table(Dimension):
         """Add rows as they are, cast to the table's types where that loses nothing; keys are not looked at."""
         self._create_if_missing(df.schema)
         fitted = self._fitted(df, self._adapter.view())
-        if fitted.isEmpty():  # an empty commit would be a version in which nothing changed
-            return self._unchanged("append")
+        with translated(self.name, "reading the rows to append"):
+            if fitted.isEmpty():  # an empty commit would be a version in which nothing changed
+                return self._unchanged("append")
         return self._write("append", lambda view, token: self._adapter.append(fitted, view, token))
 
     def overwrite(self, df: DataFrame, where: str | None = None) -> Commit:
         """Replace all rows, or those where the SQL condition holds; every new row must meet the condition."""
         self._create_if_missing(df.schema)
-        fitted = self._fitted(df, self._adapter.view())
+        view = self._adapter.view()
+        fitted = self._fitted(df, view)
         if where is not None:
-            message = F.lit(f"lakekit: a new row does not meet the condition {where}; it would stand outside what is overwritten")
+            message = F.lit("lakekit: a new row does not meet the condition of overwrite; it would stand outside what is overwritten")
+            self._check_where(where, view)
             fitted = fitted.where(F.when(F.expr(where), F.lit(True)).otherwise(F.raise_error(message).cast("boolean")))
-        return self._write("overwrite", lambda view, token: self._adapter.overwrite(fitted, where, view, token))
+        replaced = self._count(where, view.version)
+        with translated(self.name, "reading the new rows"):
+            if not replaced and fitted.isEmpty():
+                return self._unchanged("overwrite")
+        commit = self._write("overwrite", lambda view, token: self._adapter.overwrite(fitted, where, view, token))
+        # What meets the condition now is what came. Files alone do not tell: rows that stay are written anew beside it.
+        added = commit.inserted if where is None else self._count(where, commit.version)
+        return replace(commit, read=added, applied=added, inserted=added, deleted=replaced)
 
     def delete(self, where: str) -> Commit:
         """Delete the rows where the SQL condition holds. Not remembered: an older event may bring a key back."""
-        matching = self._adapter.read(self._adapter.view().version).where(where).count()
+        view = self._adapter.view()
+        self._check_where(where, view)
+        matching = self._count(where, view.version)
         if not matching:
             return self._unchanged("delete")
         commit = self._write("delete", lambda _, token: self._adapter.delete(where, token))
@@ -191,10 +210,11 @@ class Table(Dimension):
         Raises ``TieConflict``, ``SchemaConflict``, ``FeedError``, and ``CommitConflict`` when rivals won every retry.
         """
         options = Options(dry_run, batch_id, quarantine, evolve, tombstone_retention)
+        feed = self._spelled(feed)
         if self.exists():
             view = self._adapter.view()
             scd_shape.refuse_versions(self.name, view.scd)
-            feed = spelled_like(feed, visible(view))
+            self._check_keys(feed, view)
         assumed = self._prepare(feed, evolve, dry_run)
         view = assumed or self._adapter.view()
         return upsert.run(self._request(feed, wanted(view.schema, feed), options, assumed), tombstone_retention)
@@ -249,9 +269,13 @@ class Table(Dimension):
         Raises ``SchemaConflict`` for an operation that ``allow`` does not name, ``UnsupportedOperation`` for one the format lacks.
         """
         view = self._adapter.view()
+        if isinstance(feed_or_schema, ChangeFeed):
+            feed_or_schema = self._spelled(feed_or_schema)
         operations = schema.allowed(schema.diff(view.schema, _schema_of(feed_or_schema)), allow, self.name)
         self._check_alterable(operations)
         if operations and isinstance(feed_or_schema, ChangeFeed) and view.scd is None:  # versions remember in their journal
+            check_sequence(self.name, view.schema, feed_or_schema)
+            self._check_journal(feed_or_schema, operations)
             self._adapter.add_columns(missing_fields(view.schema, self._memory(view.schema, feed_or_schema, operations)))
         self._alter(operations)
         return operations
@@ -260,7 +284,10 @@ class Table(Dimension):
         """Make an earlier version current again, and forget the tombstones recorded since."""
         wanted_version = self._resolve(str(version))
         later = self._later_than(wanted_version)
-        commit = self._write("rollback", lambda _, token: self._adapter.rollback(wanted_version, token))
+        if wanted_version == self._adapter.view().version:
+            commit = self._unchanged("rollback")
+        else:
+            commit = self._write("rollback", lambda _, token: self._adapter.rollback(wanted_version, token))
         beside = self._beside(journal.journal_name(self.name))
         if later and beside.exists():
             listed = ", ".join(f"'{v}'" for v in later)
@@ -288,21 +315,53 @@ class Table(Dimension):
             return self._adapter.resolve(version_or_timestamp)
         instant = self.spark.createDataFrame([(version_or_timestamp,)], "at string")
         at = fit("at", T.StringType(), T.TimestampType())[0]
-        known = self._adapter.versions().crossJoin(instant.select(at.alias("_lk_instant")))
+        known = self._adapter.moments().crossJoin(instant.select(at.alias("_lk_instant")))
         row = (
             known.where("committed_at <= _lk_instant")
             .orderBy(F.desc("committed_at"), F.desc(F.length("version")), F.desc("version"))
             .first()
         )
-        if row is None:
+        if row is not None:
+            return str(row["version"])
+        if instant.where(at.isNull()).isEmpty():
             raise TableNotFound(f"{self.name}: no version is as old as {version_or_timestamp}. See versions().")
-        return str(row["version"])
+        raise ConfigError(
+            f"{self.name}: {version_or_timestamp!r} is neither a version nor an instant. "
+            "Take a version from versions(), or write an instant like '2024-05-01 12:00:00'."
+        )
 
     def _later_than(self, version: str) -> list[str]:
         history = self._adapter.versions()
         chosen = history.where(F.col("version") == version).select(F.col("committed_at").alias("_lk_since"))
         rows = history.crossJoin(chosen).where("committed_at >= _lk_since").select("version").take(100_000)
         return [str(r["version"]) for r in rows]
+
+    def _count(self, where: str | None, version: str | None) -> int:
+        """How many rows meet a condition."""
+        with translated(self.name, "counting the rows that the condition means"):
+            rows = self._adapter.read(version)
+            return (rows if where is None else rows.where(where)).count()
+
+    def _check_where(self, where: str, view: View) -> None:
+        """Raise ``ConfigError`` unless Spark can read the condition; Spark's own error repeats it, and the values in it."""
+        if not isinstance(where, str):
+            raise ConfigError(f'{self.name}: where is a {type(where).__name__}. Write the condition as SQL text, like "id = 1".')
+        try:
+            self._adapter.read(view.version).where(where)
+        except AnalysisException as error:
+            raise ConfigError(
+                f"{self.name}: where is no SQL condition over the table's columns ({error.getErrorClass()}). "
+                f"The table has: {', '.join(visible(view))}."
+            ) from error
+
+    def _check_keys(self, feed: ChangeFeed, view: View) -> None:
+        """Raise ``ConfigError`` where the table was made for other keys: rows that are one to them would be two to this feed."""
+        made = None if view.keys is None else json.loads(view.keys)
+        if made is not None and {k.lower() for k in made} != {k.lower() for k in feed.keys}:
+            raise ConfigError(
+                f"{self.name} was made with the keys {', '.join(made)}, the feed's keys are {', '.join(feed.keys)}. "
+                f"Use the same columns, or build another table. The table keeps them in its property {KEYS_PROPERTY}."
+            )
 
     def _create_if_missing(self, columns: T.StructType) -> None:
         if not self.exists():
@@ -316,11 +375,13 @@ class Table(Dimension):
             self.create(feed)
             return None
         view = self._adapter.view()
-        operations = [o for o in schema.diff(view.schema, feed.schema) if o.kind in evolve]
+        check_sequence(self.name, view.schema, feed)
+        operations = schema.chosen(view.schema, feed.schema, evolve, self.name)
         self._check_alterable(operations)
+        check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
+        self._check_journal(feed, operations)
         memory = self._memory(view.schema, feed, operations)
         hidden = missing_fields(view.schema, memory)
-        check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
         if dry_run:
             shape = schema.applied(_with_memory(view.schema, memory), operations)
             return replace(view, schema=shape) if operations or hidden else None
@@ -329,9 +390,15 @@ class Table(Dimension):
         self._alter(operations)
         return None
 
+    def _check_journal(self, feed: ChangeFeed, operations: Iterable[schema.Operation]) -> None:
+        """Before a column of the sequence is added: whether the journal, which is read only later, remembers deletes without it."""
+        beside = self._beside(journal.journal_name(self.name))
+        if {o.name for o in operations if isinstance(o, schema.AddColumn)} & set(feed.sequence_by) and beside.exists():
+            journal.check_sequence(beside.table, beside.view().schema, feed.sequence_type)
+
     def _memory(self, stored: T.StructType, feed: ChangeFeed, operations: Iterable[schema.Operation]) -> Memory:
         """What the table must remember: rows that were there before a column came never authored it."""
-        memory = wanted(stored, feed)
+        memory = wanted(schema.applied(stored, operations), feed)  # a new column may be one of the sequence
         grows = any(isinstance(o, schema.AddColumn) for o in operations)
         return replace(memory, partial=memory.partial or grows)
 
@@ -342,6 +409,7 @@ class Table(Dimension):
                 self._adapter.check_widening(operation.name, operation.current, operation.data_type)
             else:
                 self._adapter.can(self._adapter.alterations, operation.kind, f"{operation.kind} column {operation.name}")
+                self._adapter.check_names([operation.name])
 
     def _alter(self, operations: Iterable[schema.Operation]) -> None:
         added = [T.StructField(o.name, o.data_type) for o in operations if isinstance(o, schema.AddColumn)]
@@ -359,7 +427,8 @@ class Table(Dimension):
             raise SchemaConflict(
                 f"{self.name} has no column {', '.join(new)}. Allow it with evolve(df, allow=['add']), or drop it from the frame."
             )
-        return df.select(*(_fitted_column(df, f) for f in view.schema.fields))
+        with in_table(self.name):
+            return df.select(*(_fitted_column(df, f) for f in view.schema.fields))
 
     def _unchanged(self, operation: str) -> Commit:
         version = self._adapter.view().version
@@ -393,14 +462,17 @@ def _tolerant(adapter: type[Adapter], spark: SparkSession, name: str) -> Adapter
     try:
         found = adapter(spark, name)
         return found if found.exists() else None
-    except (ConfigError, SchemaConflict):
+    except (ConfigError, SchemaConflict, UnsupportedOperation):  # not configured here, or no such names in this format
         return None
 
 
+def _property(value: object) -> str:
+    """A table property as the formats spell it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _schema_of(given: ChangeFeed | DataFrame | T.StructType | str) -> T.StructType:
-    if isinstance(given, str):
-        given = T._parse_datatype_string(given)  # type: ignore[assignment]
-    found = given if isinstance(given, T.StructType) else given.schema  # type: ignore[union-attr]
+    found = schema.parsed(given) if isinstance(given, str) else given if isinstance(given, T.StructType) else given.schema
     return schema.columns_of(found)
 
 

@@ -25,8 +25,9 @@ from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_t
 from lakekit.columns import col, same_type
 from lakekit.commit import Commit
 from lakekit.confs import shuffle_partitions
-from lakekit.errors import CommitConflict, FeedError
+from lakekit.errors import CommitConflict, FeedError, in_table
 from lakekit.formats.base import Adapter, ChangeSet, Landing, Spec, View
+from lakekit.formats.failures import translated
 from lakekit.guard import counting, observed
 from lakekit.literals import encoded_struct, literal_struct
 from lakekit.memory import STORED_SEQ
@@ -44,10 +45,12 @@ def run(request: Request, tombstone_retention: str | None = None) -> Commit:
 
     Raises ``TieConflict``, ``FeedError``, ``CommitConflict``, and ``ConfigError`` for a retention that is no interval.
     """
-    before = None if tombstone_retention is None else retention.cutoff(request, tombstone_retention)
-    commit = _applied(request)
-    if before is not None and not request.dry_run:
-        retention.tidy(request, before)
+    # What Spark says of a source that cannot be read or computed is no error of a table's, but it must not leave bare either.
+    with translated(request.target.table.table, "evaluating and applying the feed"):
+        before = None if tombstone_retention is None else retention.cutoff(request, tombstone_retention)
+        commit = _applied(request)
+        if before is not None and not request.dry_run:
+            retention.tidy(request, before)
     return commit
 
 
@@ -99,7 +102,8 @@ def evaluated(request: Request, view: View) -> Iterator[Batch]:
     check_columns(feed, request.target.table.table, visible(view))
     types = {f.name: f.dataType for f in view.schema.fields}
     sequence = request.memory.sequence
-    canonical = events(feed, types, sequence, request.target.table.unstorable(view.schema, view.partition_columns))
+    with in_table(request.target.table.table):
+        canonical = events(feed, types, sequence, request.target.table.unstorable(view.schema, view.partition_columns))
     if request.verb is not None:
         canonical = request.verb.events(canonical)
     partition_keys = [k for k in feed.keys if k in view.partition_columns]
@@ -172,7 +176,10 @@ def pin(request: Request) -> Pinned:
     second = request.verb.second if request.verb else None
     derived = second.view() if second is not None and second.exists() else None
     table = request.assumed or target.table.view()
-    return Pinned(table, target.journal.view() if target.journal.exists() else None, second=derived)
+    remembered = target.journal.view() if target.journal.exists() else None
+    if remembered is not None:
+        journal.check_sequence(target.journal.table, remembered.schema, request.memory.sequence)
+    return Pinned(table, remembered, second=derived)
 
 
 def _shown(request: Request, pinned: Pinned) -> View:
@@ -236,14 +243,14 @@ def _remember(request: Request, plan: Plan, pinned: Pinned, token: str) -> bool:
 
 def _reshaped(beside: Adapter, view: View, schema: T.StructType) -> View:
     """The journal in the table's present shape; columns may have come or become wider since it was made."""
-    known = {f.name: f.dataType for f in view.schema.fields}
-    new = [f for f in schema.fields if f.name not in known]
-    wider = [f for f in schema.fields if f.name in known and f.name not in journal.OWN and not same_type(known[f.name], f.dataType)]
+    known, wanted = journal.flat(view.schema), journal.flat(schema)
+    new = [f for f in schema.fields if f.name not in view.schema.names]
+    wider = {name: kind for name, kind in wanted.items() if name in known and not same_type(known[name], kind)}
     if not new and not wider:
         return view
     beside.add_columns(new)
-    for field in wider:
-        beside.widen_column(field.name, field.dataType)
+    for name, kind in wider.items():
+        beside.widen_column(name, kind)
     return beside.view()
 
 

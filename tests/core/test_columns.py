@@ -13,6 +13,7 @@ from pyspark.sql import types as T
 import lakekit as lk
 from lakekit.changes import events
 from lakekit.columns import comparable, fit, widens
+from lakekit.confs import confs
 from lakekit.errors import FeedError, SchemaConflict
 
 BAD = object()
@@ -103,9 +104,26 @@ def test_canonical_events(spark: SparkSession) -> None:
         ({"sequence_by": []}, "at least one column"),
         ({"except_columns": ["id"]}, "except_columns names a key column: id"),
         ({"ties": "coin"}, "ties is 'coin'"),
+        ({"keys": ["id", "ID"]}, "keys names a column twice: id, id"),
+        ({"delete_when": "lsn + 1"}, "delete_when is bigint, not true or false"),
+        ({"truncate_when": "nope = '4711'"}, r"^truncate_when is no SQL condition [^0-9]* The feed has: id, lsn\.$"),
+        ({"upsert_when": "lsn === '4711'"}, r"^upsert_when is no SQL condition [^0-9]* The feed has: id, lsn\.$"),
     ],
 )
 def test_a_feed_that_contradicts_itself(spark: SparkSession, described: dict[str, object], message: str) -> None:
     df = spark.createDataFrame([], "id int, lsn long")
     with pytest.raises(FeedError, match=message):
         lk.changes(df, **{"keys": ["id"], "sequence_by": ["lsn"], **described})
+
+
+def test_confs_come_back_in_whatever_order_statements_end(spark: SparkSession) -> None:
+    """Two threads of one session: the first to begin is the first to end."""
+    key, before = "spark.sql.shuffle.partitions", spark.conf.get("spark.sql.shuffle.partitions")
+    first, second, own = confs(spark, {key: "31"}), confs(spark, {key: "32"}), confs(spark, {"lakekit.test": "x"})
+    with own:
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert spark.conf.get(key) == "32"
+        second.__exit__(None, None, None)
+    assert (spark.conf.get(key), spark.conf.get("lakekit.test", None)) == (before, None)

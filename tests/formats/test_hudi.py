@@ -375,6 +375,7 @@ def test_refusals_name_the_reason_and_a_way_out(spark: SparkSession, tmp_path: P
         Hudi(spark, "nowhere.nothing").view()
 
     table = Subject(spark, str(tmp_path / "by_path"), "id bigint, region string", ["id"], "region")
+    assert Table(spark, str(tmp_path / "by_path")).format == "hudi" and not Table(spark, str(tmp_path / "nothing")).exists()
     table.change([(1, "EU")])
     for value in ("", "__HIVE_DEFAULT_PARTITION__"):
         with pytest.raises(DataRejected, match="Nothing was written") as refused:

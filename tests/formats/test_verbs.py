@@ -33,10 +33,16 @@ def names(table: lk.Table) -> set[tuple[int, str]]:
 def test_life_of_a_table(spark: SparkSession, mode: Mode) -> None:
     table = lk.Table(spark, f"verbs.life_{mode.slug}", format=mode.format)
     assert not table.exists()
-    table.create(SCHEMA, partition_by=["region"], merge_on_read=mode.merge_on_read, comment="a test's table")
+    properties = {"a.number": 5, "a.truth": True}
+    table.create(SCHEMA, partition_by=["Region"], merge_on_read=mode.merge_on_read, comment="a test's table", properties=properties)
     table.create(SCHEMA)  # it exists: nothing happens
     assert table.exists() and table.df().columns == ["id", "name", "region", "at"] and names(table) == set()
     assert lk.Table(spark, table.name).format == mode.format
+    with pytest.raises(lk.errors.ConfigError, match="more than one column is named id"):
+        lk.Table(spark, f"{table.name}_twice", format=mode.format).create("id int, ID int")
+    if mode.format != "iceberg":
+        with pytest.raises(lk.errors.UnsupportedOperation, match=r"column names like 'two words'. Instead: rename"):
+            lk.Table(spark, f"{table.name}_words", format=mode.format).create("`two words` int")
     for other in {m.format for m in MODES if {m.format, mode.format} == {"delta", "hudi"}}:  # one catalog and one folder for both
         with pytest.raises(lk.errors.ConfigError, match=f"{mode.format} already"):
             lk.Table(spark, table.name, format=other).create(SCHEMA)
@@ -51,14 +57,22 @@ def test_life_of_a_table(spark: SparkSession, mode: Mode) -> None:
     again = table.delete("id = 2")
     assert (again.deleted, again.changed, again.version) == (0, False, gone.version)
 
-    over = table.overwrite(rows(spark, (7, "g", "US")), where="region = 'US' AND id > 2")
-    assert over.changed and names(table) == {(1, "a"), (7, "g")}
-    with pytest.raises(lk.errors.DataRejected, match="does not meet the condition"):
-        table.overwrite(rows(spark, (8, "h", "EU")), where="region = 'US'")
+    over = table.overwrite(rows(spark, (7, "g", "US")), where="name >= 'b'")
+    assert (over.read, over.applied, over.inserted, over.deleted) == (1, 1, 1, 1) and names(table) == {(1, "a"), (7, "g")}
+    same = table.overwrite(rows(spark), where="id > 100")
+    assert (same.changed, same.version, same.inserted) == (False, over.version, 0)
+    with pytest.raises(lk.errors.DataRejected, match="does not meet the condition") as refused:
+        table.overwrite(rows(spark, (8, "h", "EU")), where="region = '4711'")
+    assert "4711" not in str(refused.value)
+    for wrong in ("nope = '4711'", "id === '4711'", "id + 4711"):  # Spark's own errors repeat the condition, and the values in it
+        for verb in (table.delete, lambda condition: table.overwrite(rows(spark), where=condition)):
+            with pytest.raises(lk.errors.ConfigError, match=r"where is no SQL condition .* The table has: id, name, region, at") as refused:
+                verb(wrong)
+            assert "4711" not in str(refused.value)
     assert names(table) == {(1, "a"), (7, "g")}
 
     history = table.versions()
-    assert history.schema.simpleString() == VERSIONS.simpleString()
+    assert history.schema == VERSIONS  # to the last attribute the same for each format
     known = {r.version: r for r in history.collect()}
     assert {first.version, gone.version, over.version} <= set(known)
     assert known[gone.version].parent == first.version
@@ -67,9 +81,13 @@ def test_life_of_a_table(spark: SparkSession, mode: Mode) -> None:
     assert {r.id for r in table.as_of(instant).collect()} == {1, 3}
     with pytest.raises(lk.errors.TableNotFound, match="no version"):
         table.as_of("123")
+    with pytest.raises(lk.errors.ConfigError, match="neither a version nor an instant"):
+        table.as_of("last-week")
 
+    assert not table.rollback(over.version).changed
     back = table.rollback(first.version)
     assert back.operation == "rollback" and names(table) == {(1, "a"), (2, "b"), (3, "c")}
+    assert_same_rows(table.as_of("2999-01-01"), table.df())  # not the version that was committed last
     table.overwrite(rows(spark, (9, "i", "EU")))
     assert_same_rows(table.df(), rows(spark, (9, "i", "EU")))
     table.drop()
@@ -99,6 +117,15 @@ def test_rollback_takes_tombstones_along(spark: SparkSession, mode: Mode) -> Non
     start = table.upsert(feed((1, "a", 1, "I"), (2, "b", 1, "I")))
     table.upsert(feed((1, None, 5, "D")))
     assert names(table) == {(2, "b")}
+    wrong = feed((2, "c", 6, "U"))
+    with pytest.raises(lk.errors.ConfigError, match="made with the keys id, the feed's keys are id, name"):
+        table.upsert(lk.changes(wrong.df, keys=["id", "name"], sequence_by="lsn", except_columns="op"))
+    with pytest.raises(lk.errors.SchemaConflict, match="keeps the sequence lsn as columns"):
+        table.upsert(lk.changes(wrong.df, keys="id", sequence_by="lsn", except_columns=["op", "lsn"]))
+    longer = lk.changes(wrong.df.withColumn("pos", wrong.df.lsn), keys="id", sequence_by=["lsn", "pos"], except_columns="op")
+    with pytest.raises(lk.errors.SchemaConflict, match="remembers deletes by the sequence lsn, the feed is ordered by lsn, pos"):
+        table.upsert(longer, evolve=["add"])
+    assert "pos" not in table.df().columns
     table.rollback(start.version)
     assert names(table) == {(1, "a"), (2, "b")}
     table.upsert(feed((1, "late", 3, "U")))  # the delete at 5 never happened in the state that we went back to
@@ -149,8 +176,40 @@ def test_evolve(spark: SparkSession, mode: Mode) -> None:
         table.evolve(wider, allow=[])
     assert [str(operation) for operation in table.evolve(wider)] == ["AddColumn(channel, string)"]
     assert table.evolve(wider) == ()
+    assert table.df().columns == ["id", "name", "channel"]  # before anything is written in the new columns
     table.append(wider)
     assert {tuple(r) for r in table.df().collect()} == {(1, "a", None), (2, "b", "web")}
+    # The table takes a feed whose sequence it does not keep: rows that were there are older than any event.
+    late = spark.createDataFrame([(1, "c", 5, "U"), (2, None, 6, "D"), (3, "d", 7, "I")], "id int, name string, lsn long, op string")
+    feed = lk.changes(late, keys="id", sequence_by="lsn", delete_when="op = 'D'", except_columns=["op", "lsn"])
+    with pytest.raises(lk.errors.ConfigError, match="evolve knows no 'ad'"):
+        table.upsert(feed, evolve=["ad"])
+    foreseen = table.upsert(feed, dry_run=True)
+    assert (foreseen.applied, foreseen.inserted, foreseen.updated, foreseen.deleted) == (3, 1, 1, 1)
+    assert (table.upsert(feed).applied, table.upsert(feed).changed) == (3, False)
+    assert names(table) == {(1, "c"), (3, "d")}
+    with pytest.raises(lk.errors.SchemaConflict, match="its rows remember the sequence lsn in _lakekit alone"):
+        table.upsert(lk.changes(late, keys="id", sequence_by="lsn", delete_when="op = 'D'", except_columns=["op"]), evolve="add")
+
+
+@in_plain_modes
+def test_keys_and_sequence_widen_with_what_the_journal_remembers(spark: SparkSession, mode: Mode) -> None:
+    table = lk.Table(spark, f"verbs.wide_{mode.slug}", format=mode.format)
+
+    def feed(number: str, *events: tuple[object, ...]) -> lk.ChangeFeed:
+        df = spark.createDataFrame(list(events), f"id {number}, name string, lsn {number}, op string")
+        return lk.changes(df, keys=["id"], sequence_by=["lsn"], delete_when="op = 'D'", except_columns=["op"])
+
+    table.upsert(feed("int", (1, "a", 1, "I"), (2, "b", 2, "I"), (2, None, 5, "D")))
+    big = feed("bigint", (1, "z", 2**40, "U"), (2**40, "c", 5, "I"), (2, "late", 4, "U"), (3, None, 2**41, "D"))
+    if mode.format == "delta" and spark.version.startswith("3."):
+        with pytest.raises(lk.errors.UnsupportedOperation, match=f"{table.name}: widen column id: Delta 3.3 .* Instead: "):
+            table.upsert(big, evolve=["widen"])
+        return
+    done = table.upsert(big, evolve=["widen"])
+    assert (done.applied, done.stale) == (3, 1) and names(table) == {(1, "z"), (2**40, "c")}
+    again = table.upsert(feed("bigint", (3, "dead", 2**40, "I"), (2, "back", 6, "I"), (2**40, None, 9, "D")))
+    assert (again.applied, again.stale) == (2, 1) and names(table) == {(1, "z"), (2, "back")}
 
 
 TRANSFORMS: list[Transform] = [

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.batch import leaf_rows
@@ -52,6 +54,8 @@ class Spec:
 
 SCD_PROPERTY = "lakekit.scd"
 """The table property in which a table of slowly changing rows remembers its shape; ``View.scd`` is its text."""
+KEYS_PROPERTY = "lakekit.keys"
+"""The table property in which a table made for a feed remembers the feed's keys, a JSON list; ``View.keys`` is its text."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class View:
     empty: bool = False
     rows: int | None = None
     scd: str | None = None
+    keys: str | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -136,6 +141,7 @@ class Adapter(ABC):
     modes: ClassVar[Mapping[str, str]]
     partition_values: ClassVar[Mapping[PartitionValue, bool | Unsupported]]
     verbs: ClassVar[Mapping[str, bool | Unsupported]]
+    nameable: ClassVar[re.Pattern[str]] = re.compile(r"(?s).+")
     locators: ClassVar[tuple[str, ...]] = ()
     hidden: ClassVar[tuple[str, ...]] = ()
 
@@ -168,15 +174,29 @@ class Adapter(ABC):
     def make(self, spec: Spec) -> None:
         """Create an empty table, unless a rival that found it missing too was faster; ``ConfigError`` for unknown partition columns."""
         names = spec.schema.names
+        lowered = [n.lower() for n in names]
+        twice = sorted({n for n in lowered if lowered.count(n) > 1})
+        self.check_names(names)
+        if twice or not names:
+            told = f"more than one column is named {', '.join(twice)}" if twice else "a table needs at least one column"
+            raise ConfigError(f"{self.table}: {told}. Change the schema.")
         for transform in spec.partitioning:
             if find(names, transform.column) is None:
                 shown = ", ".join(n for n in names if not n.startswith(HIDDEN))
                 raise ConfigError(f"{self.table}: partition_by names {transform.column}, which is no column. Columns: {shown}.")
+        spelled = tuple(replace(t, column=find(names, t.column) or t.column) for t in spec.partitioning)
         try:
-            self.create(spec)
+            self.create(replace(spec, partitioning=spelled))
         except (CommitConflict, EngineError):
             if not self.exists():
                 raise
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raise ``UnsupportedOperation`` for a column that the format cannot name so."""
+        strange = [name for name in names if not self.nameable.fullmatch(name)]
+        if strange:
+            shown = ", ".join(map(repr, strange))
+            raise UnsupportedOperation(f"{self.table}: {self.name} has no column names like {shown}. Instead: rename it in the source.")
 
     @abstractmethod
     def create(self, spec: Spec) -> None:
@@ -204,7 +224,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def widen_column(self, name: str, data_type: T.DataType) -> None:
-        """Change a column's type to a wider one."""
+        """Change the type of a column, or of a nested field named ``parent/child``, to a wider one."""
 
     def check_widening(self, name: str, stored: T.DataType, wanted: T.DataType) -> None:
         """Raise ``UnsupportedOperation`` where the format does not widen columns, or not from this type to that one."""
@@ -217,6 +237,10 @@ class Adapter(ABC):
     @abstractmethod
     def versions(self) -> DataFrame:
         """The table's history in lakekit's one schema, see ``VERSIONS``."""
+
+    def moments(self) -> DataFrame:
+        """Which ``version`` became the table's state when (``committed_at``)."""
+        return self.versions()
 
     @abstractmethod
     def resolve(self, version: str) -> str:
@@ -245,18 +269,24 @@ class Adapter(ABC):
         refused = {value: entry.reason for value, entry in self.partition_values.items() if isinstance(entry, Unsupported)}
         return unstorable({c: schema[c].dataType for c in partition_columns}, refused)
 
-    @classmethod
-    def can(cls, table: Mapping[Any, Any], what: Any, words: str) -> Any:
+    def can(self, table: Mapping[Any, Any], what: Any, words: str) -> Any:
         """Look a capability up; raises ``UnsupportedOperation`` with the table's reason and way out."""
-        entry = table.get(what, unsupported(f"{cls.name} has no {words}", instead="use one of: " + _names(table)))
+        entry = table.get(what, unsupported(f"{self.name} has no {words}", instead="use one of: " + _names(table)))
         if isinstance(entry, Unsupported):
-            raise UnsupportedOperation(f"{words}: {entry.reason}. Instead: {entry.instead}.")
+            raise UnsupportedOperation(f"{self.table}: {words}: {entry.reason}. Instead: {entry.instead}.")
         return entry
 
 
 def _names(table: Mapping[Any, Any]) -> str:
     able = [key for key, entry in table.items() if not isinstance(entry, Unsupported)]
     return ", ".join(sorted(key.__name__.lower() if isinstance(key, type) else str(key) for key in able))
+
+
+def in_one_schema(history: DataFrame) -> DataFrame:
+    """A format's history in the schema that all formats share, oldest version first."""
+    # A CASE can be NULL: some formats know that their columns never are, and the schema would tell.
+    columns = (F.when(F.lit(True), col(f.name).cast(f.dataType)).alias(f.name) for f in VERSIONS.fields)
+    return history.select(*columns).orderBy("committed_at", F.length("version"), "version")
 
 
 VERSIONS = T.StructType(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,17 +20,32 @@ from lakekit.columns import col, quoted
 from lakekit.confs import ONE_JOB, confs, shuffle_partitions
 from lakekit.errors import LakekitError, TableNotFound
 from lakekit.formats import session_catalog as catalog
-from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Scan, Spec, Unsupported, View, unsupported
+from lakekit.formats.base import (
+    KEYS_PROPERTY,
+    SCD_PROPERTY,
+    Adapter,
+    ChangeSet,
+    Landing,
+    Scan,
+    Spec,
+    Unsupported,
+    View,
+    in_one_schema,
+    unsupported,
+)
 from lakekit.formats.delta_scan import lacking, listed
 from lakekit.formats.failures import translated
 from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue, refusing
 from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, properties_ddl, text
 from lakekit.partitioning import Bucket, Days, Hours, Identity, Months, Transform, Truncate, Years
+from lakekit.runtimes import runtime_of
 
 _DELETION_VECTORS = "delta.enableDeletionVectors"
+_TYPE_WIDENING = "delta.enableTypeWidening"
 _PATIENCE = 20  # tenths of a second
 _PARTITION_BYTES = 32 << 20  # of compressed files, that one task of a MERGE shuffles
 _MOST_TASKS = 200  # Spark's own default
+_STATEMENT = threading.RLock()
 _NO_TRANSFORM = unsupported(
     "Delta partitions by stored columns only",
     instead="add the value as a column in the source and partition by that, or use liquid clustering",
@@ -39,6 +56,7 @@ class Delta(Adapter):
     """A Delta table."""
 
     name = "delta"
+    nameable = re.compile(r"[^ ,;{}()\n\t=]+")
     partitioning: ClassVar[Mapping[type[Transform], Callable[..., str] | Unsupported]] = {
         Identity: lambda t: quoted(t.column),
         Years: _NO_TRANSFORM,
@@ -51,7 +69,8 @@ class Delta(Adapter):
     alterations: ClassVar[Mapping[str, bool | Unsupported]] = {
         "add": True,
         "widen": unsupported(
-            "Delta 3.3 on Spark 3.5 refuses to change a column's type", instead="cast in the source, or rewrite the table"
+            "Delta 3.3 on Spark 3.5 refuses to change a column's type (on Spark 4.1 it does)",
+            instead="cast in the source, or rewrite the table",
         ),
     }
     partition_values: ClassVar[Mapping[PartitionValue, bool | Unsupported]] = {
@@ -112,7 +131,8 @@ class Delta(Adapter):
         snapshot = self._snapshot()
         metadata = snapshot.metadata()
         columns = metadata.partitionColumns()
-        option, shape = metadata.configuration().get(_DELETION_VECTORS), metadata.configuration().get(SCD_PROPERTY)
+        properties = metadata.configuration()
+        option, shape, keys = (properties.get(name) for name in (_DELETION_VECTORS, SCD_PROPERTY, KEYS_PROPERTY))
         return View(
             version=str(snapshot.version()),
             schema=T.StructType.fromJson(json.loads(metadata.schema().json())),
@@ -120,6 +140,7 @@ class Delta(Adapter):
             merge_on_read=option.isDefined() and option.get() == "true",
             empty=self._is_empty(int(snapshot.version())),
             scd=shape.get() if shape.isDefined() else None,
+            keys=keys.get() if keys.isDefined() else None,
         )
 
     def _is_empty(self, version: int) -> bool:
@@ -181,7 +202,8 @@ class Delta(Adapter):
 
     @contextmanager
     def _marked(self, token: str, session: SparkSession | None = None, **more: str) -> Iterator[None]:
-        with confs(session or self.spark, {"spark.databricks.delta.commitInfo.userMetadata": f"lakekit-token={token}", **more}):
+        """Mark the commit of a statement, by a conf that all threads share: one thread at a time, or a commit would bear another's mark."""
+        with _STATEMENT, confs(session or self.spark, {"spark.databricks.delta.commitInfo.userMetadata": _mark(token), **more}):
             yield
 
     def apply(self, view: View, changes: ChangeSet, token: str) -> None:
@@ -213,18 +235,18 @@ class Delta(Adapter):
         return wanted if wanted <= max(most, _MOST_TASKS) else None
 
     def append(self, rows: DataFrame, view: View, token: str) -> None:
-        with translated(self.table, "appending"), self._marked(token, rows.sparkSession):
-            self._writer(rows, view, "append").save(self.path)
+        with translated(self.table, "appending"):
+            self._writer(rows, view, token).mode("append").save(self.path)
 
-    def _writer(self, rows: DataFrame, view: View, mode: str) -> DataFrameWriter:
+    def _writer(self, rows: DataFrame, view: View, token: str) -> DataFrameWriter:
         storable = refusing(rows, self.unstorable(view.schema, view.partition_columns))
-        return storable.select(*map(col, view.columns)).write.format("delta").mode(mode)
+        return storable.select(*map(col, view.columns)).write.format("delta").option("userMetadata", _mark(token))
 
     def overwrite(self, rows: DataFrame, where: str | None, view: View, token: str) -> None:
-        writer = self._writer(rows, view, "overwrite")
+        writer = self._writer(rows, view, token).mode("overwrite")
         if where is not None:
             writer = writer.option("replaceWhere", where)
-        with translated(self.table, "overwriting"), self._marked(token, rows.sparkSession):
+        with translated(self.table, "overwriting"):
             writer.save(self.path)
 
     def delete(self, where: str, token: str) -> None:
@@ -238,9 +260,20 @@ class Delta(Adapter):
         with translated(self.table, "adding columns"):
             self.spark.sql(f"ALTER TABLE {self.target} ADD COLUMNS ({names})")
 
+    def check_widening(self, name: str, stored: T.DataType, wanted: T.DataType) -> None:
+        runtime = runtime_of(self.spark.version)
+        if runtime is None or self.name not in runtime.widens:
+            super().check_widening(name, stored, wanted)
+
+    def _property(self, name: str) -> str | None:
+        found = self._snapshot().metadata().configuration().get(name)
+        return str(found.get()) if found.isDefined() else None
+
     def widen_column(self, name: str, data_type: T.DataType) -> None:
         with translated(self.table, "widening a column"):
-            self.spark.sql(f"ALTER TABLE {self.target} ALTER COLUMN {quoted(name)} TYPE {data_type.simpleString()}")
+            if self._property(_TYPE_WIDENING) != "true":
+                self.spark.sql(f"ALTER TABLE {self.target} SET TBLPROPERTIES ({properties_ddl({_TYPE_WIDENING: 'true'})})")
+            self.spark.sql(f"ALTER TABLE {self.target} ALTER COLUMN {dotted(*name.split('/'))} TYPE {data_type.simpleString()}")
 
     def _actions(self, version: int) -> list[dict[str, Any]]:
         """The actions of one commit, read from its file without a Spark job."""
@@ -259,10 +292,10 @@ class Delta(Adapter):
         current = int(self._snapshot().version())
         before = int(view.version) if view.version is not None else -1
         commits = [self._actions(v) for v in range(before + 1, current + 1)]
-        ours = [c for c in commits if _token(c) == f"lakekit-token={token}"]
+        ours = [c for c in commits if _token(c) == _mark(token)]
         added = [a["add"] for c in ours for a in c if "add" in a]
         removed = [a["remove"] for c in ours for a in c if "remove" in a]
-        strangers = [c for c in commits if _token(c) != f"lakekit-token={token}" and _changes_data(c)]
+        strangers = [c for c in commits if _token(c) != _mark(token) and _changes_data(c)]
         return Landing(
             alone=not strangers and bool(ours) == wrote,
             version=str(current),
@@ -282,17 +315,18 @@ class Delta(Adapter):
 
         with translated(self.table, "reading its history"):
             history = self.spark.sql(f"DESCRIBE HISTORY {self.target}")
-        found = history.select(
-            F.col("version").cast("string").alias("version"),
-            F.when(F.col("version") > 0, F.col("version") - 1).cast("string").alias("parent"),
-            F.col("timestamp").alias("committed_at"),
-            F.lower("operation").alias("operation"),
-            metric("numTargetFilesAdded", "numFiles", "numAddedFiles").alias("files_added"),
-            metric("numTargetFilesRemoved", "numRemovedFiles").alias("files_removed"),
-            metric("numTargetRowsInserted", "numOutputRows").alias("rows_added"),
-            metric("numTargetRowsDeleted", "numDeletedRows").alias("rows_removed"),
+        return in_one_schema(
+            history.select(
+                F.col("version").cast("string").alias("version"),
+                F.when(F.col("version") > 0, F.col("version") - 1).cast("string").alias("parent"),
+                F.col("timestamp").alias("committed_at"),
+                F.lower("operation").alias("operation"),
+                metric("numTargetFilesAdded", "numFiles", "numAddedFiles").alias("files_added"),
+                metric("numTargetFilesRemoved", "numRemovedFiles").alias("files_removed"),
+                metric("numTargetRowsInserted", "numOutputRows").alias("rows_added"),
+                metric("numTargetRowsDeleted", "numDeletedRows").alias("rows_removed"),
+            )
         )
-        return found.select(*(F.col(f.name).cast(f.dataType) for f in VERSIONS.fields))
 
     def resolve(self, version: str) -> str:
         current = int(self._snapshot().version())
@@ -322,6 +356,11 @@ class Delta(Adapter):
 def _newest(log: Any) -> Any:
     """The newest snapshot of a log; its version is -1 where no commit stands."""
     return log.update(*(getattr(log, f"update$default${i}")() for i in (1, 2, 3)))
+
+
+def _mark(token: str) -> str:
+    """What a commit of lakekit's says of itself."""
+    return f"lakekit-token={token}"
 
 
 def _token(actions: list[dict[str, Any]]) -> str | None:

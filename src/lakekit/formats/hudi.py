@@ -8,6 +8,7 @@ costs more than the listings that it saves: set the property ``hoodie.metadata.e
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,19 @@ from lakekit.columns import col
 from lakekit.confs import hadoop_confs
 from lakekit.errors import ConfigError, TableNotFound
 from lakekit.formats import session_catalog as catalog
-from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
+from lakekit.formats.base import (
+    KEYS_PROPERTY,
+    SCD_PROPERTY,
+    VERSIONS,
+    Adapter,
+    ChangeSet,
+    Landing,
+    Spec,
+    Unsupported,
+    View,
+    in_one_schema,
+    unsupported,
+)
 from lakekit.formats.failures import translated
 from lakekit.formats.hudi_catalog import forget, register
 from lakekit.formats.hudi_create import make, unpartitionable, with_field, with_type
@@ -54,6 +67,7 @@ class Hudi(Adapter):
     """A Hudi table in Spark's catalog or at a path."""
 
     name = "hudi"
+    nameable = re.compile(r"[^\W\d]\w*")  # as Avro's
     partitioning: ClassVar[Mapping[type[Transform], Callable[..., Any] | Unsupported]] = {
         Identity: lambda t: t.column,
         Years: _NO_TRANSFORM,
@@ -113,6 +127,7 @@ class Hudi(Adapter):
                 merge_on_read=table.merge_on_read,
                 empty=_never_written(table),
                 scd=table.options.get(SCD_PROPERTY),
+                keys=table.options.get(KEYS_PROPERTY),
             )
 
     def read(self, version: str | None = None) -> DataFrame:
@@ -214,8 +229,18 @@ class Hudi(Adapter):
 
     def widen_column(self, name: str, data_type: T.DataType) -> None:
         table = self._load()
-        self.check_widening(name, table.schema[name].dataType, data_type)
-        self._reshape(table, with_type(table.schema, name, data_type))
+        parent, _, field = name.partition("/")
+        stored = table.schema[parent].dataType
+        if not field:
+            self.check_widening(name, stored, data_type)
+            self._reshape(table, with_type(table.schema, name, data_type))
+            return
+        assert isinstance(stored, T.StructType)
+        wider = with_type(stored, field, data_type)
+        # Hudi does not read a field of a struct in another type than its file has, so the files are written anew.
+        rows = self.read().withColumn(parent, col(parent).cast(wider))
+        self._write(table, _complete(rows, table), "insert_overwrite_table", uuid.uuid4().hex)
+        self._register_anew()
 
     def check_widening(self, name: str, stored: T.DataType, wanted: T.DataType) -> None:
         kinds = f"{stored.simpleString()} to {wanted.simpleString()}"
@@ -224,6 +249,9 @@ class Hudi(Adapter):
     def _reshape(self, table: HudiTable, schema: T.StructType) -> None:
         """A commit without rows carries the new schema; files of the old one are read through it."""
         self._write(table, self.spark.createDataFrame([], schema), "bulk_insert", uuid.uuid4().hex)
+        self._register_anew()
+
+    def _register_anew(self) -> None:
         if not catalog.is_path(self.table):
             forget(self.spark, self.table)
             self._load()
@@ -251,7 +279,7 @@ class Hudi(Adapter):
         for instant in table.history:
             rows.append(_version_row(table, instant, parent))
             parent = instant.version
-        return self.spark.createDataFrame(rows, VERSIONS)
+        return in_one_schema(self.spark.createDataFrame(rows, VERSIONS))
 
     def resolve(self, version: str) -> str:
         table = self._load()

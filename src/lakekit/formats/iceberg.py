@@ -16,7 +16,18 @@ from lakekit.cdc import ACTION, INSERT, REMOVE
 from lakekit.columns import all_of, col, quoted
 from lakekit.confs import confs
 from lakekit.errors import ConfigError, TableNotFound
-from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
+from lakekit.formats.base import (
+    KEYS_PROPERTY,
+    SCD_PROPERTY,
+    Adapter,
+    ChangeSet,
+    Landing,
+    Spec,
+    Unsupported,
+    View,
+    in_one_schema,
+    unsupported,
+)
 from lakekit.formats.failures import translated
 from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue
 from lakekit.formats.session_catalog import is_path
@@ -96,6 +107,11 @@ class Iceberg(Adapter):
                 for word in ("NoSuchTable", "NoSuchNamespace", "NoSuchDatabase", "cannot be found", "NOT_FOUND", "NotFound")
             ):
                 return None
+            if "REQUIRES_SINGLE_PART_NAMESPACE" in str(error):  # so the first part names no catalog, and Spark takes it for a database
+                raise ConfigError(
+                    f"{self.table}: the session has no catalog {self.parts[0]}. Set spark.sql.catalog.{self.parts[0]}={_SPARK_CATALOG}, "
+                    "or name the table in a catalog that is there."
+                ) from error
             if "ClassCastException" in str(error) or "NoSuchIcebergTable" in str(error) or "not an Iceberg table" in str(error):
                 return None
             with translated(self.table, "loading the table"):
@@ -122,6 +138,7 @@ class Iceberg(Adapter):
             empty=snapshot is None or (rows is not None and int(rows) - int(removed) == 0),
             rows=int(rows) if rows else None,
             scd=properties.get(SCD_PROPERTY),
+            keys=properties.get(KEYS_PROPERTY),
         )
 
     def _identity_columns(self, table: Any) -> tuple[str, ...]:
@@ -131,7 +148,20 @@ class Iceberg(Adapter):
     def read(self, version: str | None = None) -> DataFrame:
         # By name, the one spelling that every Spark line understands: of the read options, `snapshot-id` is refused by the newer
         # and `versionAsOf` silently ignored by the older one.
-        return self.spark.table(self._at(version))
+        return self._evolved(self.spark.table(self._at(version)), version)
+
+    def _evolved(self, rows: DataFrame, version: str | None) -> DataFrame:
+        """The rows of the current snapshot in the table's present columns: new columns make no snapshot, so it lacks them."""
+        present = self.spark.table(self.full_name).schema
+        if version is None or rows.schema == present:
+            return rows
+        table = self._load()
+        snapshot = table.currentSnapshot()
+        if snapshot is None or str(snapshot.snapshotId()) != version:
+            return rows  # an earlier version, as it was
+        then, now = table.schemas().get(snapshot.schemaId()), table.schema()
+        before = {f.name: then.findColumnName(now.findField(f.name).fieldId()) for f in present.fields}
+        return rows.select(*(_grown(rows, before[f.name], f.dataType).alias(f.name) for f in present.fields))
 
     def _at(self, version: str | None) -> str:
         return self.full_name if version is None else f"{self.full_name}.{quoted(f'snapshot_id_{version}')}"
@@ -235,7 +265,8 @@ class Iceberg(Adapter):
         size = int(table.snapshot(int(str(view.version))).summary().get("total-files-size") or 0)
         most = int(table.properties().get("write.target-file-size-bytes") or _FILE_BYTES)
         split = min(most, max(_SPLIT_BYTES, size // (2 * self.spark.sparkContext.defaultParallelism)))
-        return self.spark.read.options(**{"split-size": str(split), "file-open-cost": "1"}).table(self._at(view.version))
+        rows = self.spark.read.options(**{"split-size": str(split), "file-open-cost": "1"}).table(self._at(view.version))
+        return self._evolved(rows, view.version)
 
     def append(self, rows: DataFrame, view: View, token: str) -> None:
         with translated(self.table, "appending"):
@@ -263,7 +294,7 @@ class Iceberg(Adapter):
 
     def widen_column(self, name: str, data_type: T.DataType) -> None:
         with translated(self.table, "widening a column"):
-            self.spark.sql(f"ALTER TABLE {self.full_name} ALTER COLUMN {quoted(name)} TYPE {data_type.simpleString()}")
+            self.spark.sql(f"ALTER TABLE {self.full_name} ALTER COLUMN {dotted(*name.split('/'))} TYPE {data_type.simpleString()}")
 
     def landing(self, view: View, token: str, *, wrote: bool) -> Landing:
         table = self._load()
@@ -271,9 +302,12 @@ class Iceberg(Adapter):
         # A MERGE takes no snapshot property of ours; the application is ours, and `guard` lets it write one commit at a time.
         ours = [s.summary() for s in chain if s.summary().get("spark.app.id") == self.spark.sparkContext.applicationId]
         current = table.currentSnapshot()
+        # After a rollback the chain from the old state is not on top of the view: nothing was added or removed by it.
+        back = bool(chain) and str(chain[-1].parentId()) != str(view.version)
+        counted = [] if back else ours
 
         def total(word: str) -> int:
-            return sum(int(s.get(word) or 0) for s in ours)
+            return sum(int(s.get(word) or 0) for s in counted)
 
         return Landing(
             alone=len(chain) == len(ours) == int(wrote),
@@ -298,7 +332,7 @@ class Iceberg(Adapter):
         self._load()
 
         def number(word: str) -> Column:
-            return F.col("summary").getItem(word).cast("bigint")
+            return F.coalesce(F.col("summary").getItem(word).cast("bigint"), F.lit(0))  # the summary leaves out what is none
 
         history = self.spark.table(f"{self.full_name}.snapshots").select(
             F.col("snapshot_id").cast("string").alias("version"),
@@ -310,7 +344,12 @@ class Iceberg(Adapter):
             number("added-records").alias("rows_added"),
             number("deleted-records").alias("rows_removed"),
         )
-        return history.select(*(F.col(f.name).cast(f.dataType) for f in VERSIONS.fields))
+        return in_one_schema(history)
+
+    def moments(self) -> DataFrame:
+        # Not the times of the snapshots: after a rollback an older one is the table's state again.
+        history = self.spark.table(f"{self.full_name}.history")
+        return history.select(F.col("snapshot_id").cast("string").alias("version"), F.col("made_current_at").alias("committed_at"))
 
     def resolve(self, version: str) -> str:
         table = self._load()
@@ -326,6 +365,22 @@ class Iceberg(Adapter):
     def drop(self) -> None:
         with translated(self.table, "dropping it"):
             self.spark.sql(f"DROP TABLE IF EXISTS {self.full_name} PURGE")
+
+
+def _grown(rows: DataFrame, name: str | None, wanted: T.DataType) -> Column:
+    """A column in a type that has grown since: NULL where it was not there."""
+    return F.lit(None).cast(wanted) if name is None else _widened(col(name), rows.schema[name].dataType, wanted)
+
+
+def _widened(value: Column, stored: T.DataType, wanted: T.DataType) -> Column:
+    if not isinstance(stored, T.StructType) or not isinstance(wanted, T.StructType):
+        return value.cast(wanted)
+    names = stored.names
+    fields = [
+        (_widened(value[f.name], stored[f.name].dataType, f.dataType) if f.name in names else F.lit(None).cast(f.dataType)).alias(f.name)
+        for f in wanted.fields
+    ]
+    return F.when(value.isNotNull(), F.struct(*fields))
 
 
 def in_partitions(partitions: Mapping[str, tuple[str, ...]]) -> Column:

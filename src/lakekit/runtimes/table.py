@@ -41,6 +41,7 @@ class Runtime:
     hadoop: str | None
     formats: Mapping[str, Build]
     extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    widens: tuple[str, ...] = ()  # formats that change a column's type here, though not on every runtime
     java_modules: tuple[str, ...] = ()  # modules that Spark's launcher names and a trimmed Java may lack
     hint: str = ""  # how a job on this platform asks for formats: {formats}, {jars} and {names} are filled in
 
@@ -138,6 +139,7 @@ ROWS = (
         spark="4.1.1",
         scala="2.13",
         java=17,
+        widens=("delta",),
         python=("3.11", "3.12", "3.13"),
         hadoop="3.4.2",
         java_modules=("jdk.incubator.vector",),
@@ -174,6 +176,7 @@ ROWS = (
         spark="4.1.1",
         scala="2.13",
         java=17,
+        widens=("delta",),
         python=("3.13",),
         hadoop=None,
         formats=_glue({"hudi": NO_HUDI_ON_4}, hudi="1.1.1", delta="4.2.0", iceberg="1.11.0"),
@@ -207,6 +210,7 @@ ROWS = (
         spark="4.1.1-amzn-0",
         scala="2.13",
         java=17,
+        widens=("delta",),
         python=("3.11", "3.13"),
         hadoop=None,
         formats=_emr({"hudi": NO_HUDI_ON_4}, hudi="1.1.1-amzn-0", delta="4.2.0-amzn-0", iceberg="1.11.0-amzn-0"),

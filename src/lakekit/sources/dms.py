@@ -82,7 +82,7 @@ def dms(
     dialect = Dialect(delimiter, null_value, strip_blanks)
     layout = Layout(named, before_prefix, wanted, op_column, header, full_load_op, multiline, counted, dialect, unchanged)
     parquet = (format or kind_of(path, files)) == "parquet"
-    df = read_parquet(spark, path, layout) if parquet else read_csv(spark, path, files, layout)
+    df = read_parquet(spark, path, files, layout) if parquet else read_csv(spark, path, files, layout)
     df, sequence_by = _in_order(df, sequence_column, timestamp_column)
     time = find(df.columns, timestamp_column) if timestamp_column else None
     df, sequence_by = _without_before_images(df, named, before_prefix, sequence_by, time)
@@ -109,7 +109,7 @@ def _in_order(df: DataFrame, sequence_column: str, timestamp_column: str | None)
     sequence = find(df.columns, sequence_column)
     if sequence is not None:
         return _by_sequence(df, sequence), [PHASE, SEQUENCE]
-    name = F.regexp_replace(FILE, r"\.(csv|parquet).*$|\..*parquet$", "")
+    name = F.regexp_replace(FILE, r"(?i)\.(csv|parquet).*$|\..*parquet$", "")
     df = df.withColumn(NAME, name).withColumn(ROW, col(POSITION)).drop(FILE, POSITION)
     if timestamp_column is None:
         return df, [PHASE, NAME, ROW]

@@ -14,7 +14,7 @@ from lakekit.errors import ConfigError
 from lakekit.sources import common, delimited
 from lakekit.sources.common import Paths
 from lakekit.sources.delimited import COUNT, FIELDS, HEADER, POSITION, QUOTED, RECORD
-from lakekit.sources.dms_files import OPCODE, PHASE, Layout, full_load, matters, name_of, operation, phase
+from lakekit.sources.dms_files import OPCODE, PHASE, Layout, full_load, matters, name_of, operation, pattern, phase
 
 _NAMED, _HAS_OP, _VALUES = "_lk_named", "_lk_has_op", "_lk_values"
 
@@ -30,7 +30,7 @@ def read_csv(spark: SparkSession, path: Paths, files: Sequence[str], layout: Lay
     op = find(declared.names, layout.op_column) if layout.op_column else None
     op_at = declared.names.index(op) if op else 0
     schema = T.StructType([f for f in declared.fields if f.name != op])
-    df = _laid_out(_described(_records(spark, path, layout, schema.names), layout, schema.names), schema.names, op_at, layout)
+    df = _laid_out(_described(_records(spark, path, files, layout, schema.names), layout, schema.names), schema.names, op_at, layout)
     values = {name: delimited.null_marked(F.get(_VALUES, i), layout.dialect, quoted=col(QUOTED)) for i, name in enumerate(schema.names)}
     df = df.withColumns({**values, REASON: _misshapen(layout, schema.names, sparse=sparse)})
     df = df.withColumn(OP, operation(layout, bare=~col(_HAS_OP))).withColumnRenamed(RECORD, RAW)
@@ -39,8 +39,8 @@ def read_csv(spark: SparkSession, path: Paths, files: Sequence[str], layout: Lay
     return df.drop(OPCODE, HEADER, FIELDS, COUNT, QUOTED, _VALUES, _NAMED, _HAS_OP)
 
 
-def _records(spark: SparkSession, path: Paths, layout: Layout, names: Sequence[str]) -> DataFrame:
-    lines = delimited.lines(spark, path, only="*.csv*")
+def _records(spark: SparkSession, path: Paths, files: Sequence[str], layout: Layout, names: Sequence[str]) -> DataFrame:
+    lines = delimited.lines(spark, path, only=pattern(files, "csv"))
     width = len(names) + 1
     if layout.header is False and not layout.multiline and not layout.counted:
         records = delimited.unnumbered(lines)

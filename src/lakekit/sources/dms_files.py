@@ -56,6 +56,16 @@ def kind_of(path: Paths, files: Iterable[str]) -> str:
     raise SourceError(f"{place} holds no .csv or .parquet file. Pass format= if the files are named otherwise.")
 
 
+def pattern(files: Iterable[str], kind: str) -> str:
+    """The glob of a kind's files; of all files where none is named after it, because then the caller has said what they are.
+
+    >>> pattern(["a/LOAD1.CSV.gz", "a/notes.txt"], "csv"), pattern(["a/LOAD1.txt"], "csv")
+    ('*.[cC][sS][vV]*', '*')
+    """
+    named = any(f".{kind}" in name_of(file).lower() for file in files)
+    return "*." + "".join(f"[{c}{c.upper()}]" for c in kind) + "*" if named else "*"
+
+
 def name_of(file: str) -> str:
     """A file's name without its folders."""
     return PurePosixPath(file).name
@@ -92,12 +102,13 @@ def matters(schema: T.StructType, layout: Layout) -> dict[str, Column]:
     return {name: ~col(OP).eqNullSafe(F.lit(DELETE)) for name in schema.names if name.lower() not in needed}
 
 
-def read_parquet(spark: SparkSession, path: Paths, layout: Layout) -> DataFrame:
+def read_parquet(spark: SparkSession, path: Paths, files: Iterable[str], layout: Layout) -> DataFrame:
     """All Parquet files by column name, their schemas merged; declared columns in the declared types.
 
     Adds ``_lk_op``, ``_lk_reason``, ``_lk_raw``, ``_lk_file``, ``_lk_position`` and ``dms_phase``.
     """
-    reader = spark.read.option("recursiveFileLookup", "true").option("mergeSchema", "true").option("pathGlobFilter", "*.parquet*")
+    reader = spark.read.option("recursiveFileLookup", "true").option("mergeSchema", "true")
+    reader = reader.option("pathGlobFilter", pattern(files, "parquet"))
     df = common.load(reader, "parquet", path)
     position = (F.col("_metadata.row_index") + 1).alias(POSITION)
     df = common.instants(df.select("*", F.col("_metadata.file_name").alias(FILE), position)).withColumn(PHASE, phase())

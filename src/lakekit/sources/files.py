@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import unquote
 
 from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 
 from lakekit.changes import RAW, REASON, ChangeFeed, Ties, changes
 from lakekit.columns import col
-from lakekit.errors import SourceError
+from lakekit.errors import ConfigError, SourceError
 from lakekit.sources import common
 from lakekit.sources import manifest as manifests
 from lakekit.sources.common import NO_NULL, Paths
@@ -60,6 +60,8 @@ def files(
     >>> feed = files("/landing/orders/", format="json", schema="order_id bigint, qty int, lsn bigint, op string",
     ...              keys=["order_id"], sequence_by=["lsn"], delete_when="op = 'D'", except_columns=["op"])  # doctest: +SKIP
     """
+    if format not in get_args(FileFormat):
+        raise ConfigError(f"files knows no format {format!r}. It knows: {', '.join(get_args(FileFormat))}.")
     spark = common.session(spark)
     declared = common.declared(spark, schema)
     listed: Paths = manifests.verified(spark, manifest, common.paths(path)[0]) if manifest else path

@@ -106,7 +106,7 @@ def test_change_sequence_is_exact_and_needs_no_shuffle(anywhere: SparkSession, t
         {
             "LOAD00000001.csv": ",1,load\n,9,load\n",
             "20240601-000000002.csv": f"{two},1,newer\n".replace(two, f"U,{two}") + f"D,{one},9,gone\n",
-            "20240601-000000003.csv": f"U,{one},1,older\nU,{two},9,back\nU,,9,none\nU,12x,9,none\n",
+            "20240601-000000003.CSV": f"U,{one},1,older\nU,{two},9,back\nU,,9,none\nU,12x,9,none\n",
         },
     )
     feed = dms(path, keys="id", columns=["AR_H_CHANGE_SEQ", "id", "note"], header=False, multiline=False)
@@ -116,6 +116,8 @@ def test_change_sequence_is_exact_and_needs_no_shuffle(anywhere: SparkSession, t
     assert {r["dms_sequence"] for r in rows(feed)} == {None, Decimal(one), Decimal(two)}
     reason = "column AR_H_CHANGE_SEQ: not a whole number of at most 38 digits"
     assert sorted(bad(feed)) == [(reason, "U,,9,none"), (reason, "U,12x,9,none")]
+    named = dms(write(tmp_path / "others", {"LOAD1.txt": "I,1\n"}), keys="id", columns=["id"], format="csv")
+    assert len(rows(named)) == 1, "files are read as what they are said to be, however they are named"
     plan = feed.df._jdf.queryExecution().executedPlan().toString()
     assert "Exchange" not in plan
 
