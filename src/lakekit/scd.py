@@ -323,11 +323,16 @@ def _mark_late(history: History, states: DataFrame, doubt: Doubt) -> DataFrame:
         return fold(F.when(col(flag), col(SEQ))).over(key)
 
     first, standing, buried = of("_lk_batch", F.min), of("_lk_row", F.max), of("_lk_buried", F.max)
-    place = history.position
-    late = place(first) <= place(standing) if history.coarse else first <= standing if history.partial else first < standing
-    late = F.coalesce(late, F.lit(False)) | F.coalesce(first < buried, F.lit(False)) | F.max("_lk_disputed").over(key)
+
+    def reaches(known: Column, strictly: bool = False) -> Column:
+        """Whether the first event is not newer; of one business time the last event counts, so that one may undo another there."""
+        if history.coarse:
+            return F.coalesce(history.position(first) <= history.position(known), F.lit(False))
+        return F.coalesce(first < known if strictly else first <= known, F.lit(False))
+
+    late = reaches(standing, strictly=not history.partial) | reaches(buried, strictly=True) | F.max("_lk_disputed").over(key)
     if doubt.horizon is not None:
-        late = late | F.coalesce(first <= doubt.horizon, F.lit(False))
+        late = late | reaches(doubt.horizon)
     return states.withColumn(LATE, late | standing.isNull() if doubt.closed else late)
 
 
