@@ -206,6 +206,9 @@ class DimensionTable(ABC):
             scd_shape.refuse_other(history, past._adapter.view().scd, shape)
         kind = replace(shape, type=int(operation[-1]))
         previous = _previous(shape, kind.type)
+        taken = [name for c in previous if (name := find(feed.columns, previous_name(c)))]
+        if taken:
+            raise FeedError(f"{self.name}: the feed has a column {', '.join(taken)}, which type 3 writes itself. Rename or drop it.")
         columns = _present(feed, shape, kind.type)
         if self.exists():
             scd_shape.refuse_other(self.name, self._adapter.view().scd, kind)

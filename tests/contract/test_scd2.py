@@ -134,6 +134,8 @@ def test_bad_input_is_refused_before_any_write(history: Callable[..., Past], spa
         unmade.scd4(feed, history=f"{table.name}_nowhere", on_delete="x")  # type: ignore[arg-type]
     with pytest.raises(lk.errors.ConfigError, match="this very table"):
         unmade.scd4(feed, history=unmade.name)
+    with pytest.raises(lk.errors.FeedError, match="previous_name"):
+        unmade.scd3(subject.feed([], SCHEMA + ", previous_name string"), track="name")
     assert not unmade.exists()
     assert {f for f in files(spark, subject.table.name) if "plain" not in f} == set(before)
     held = subject.table.scd2(subject.feed([up("a", 1, "Z"), up("b", 1, "B")], ties="quarantine"), **subject.options)
