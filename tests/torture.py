@@ -1,6 +1,6 @@
 """Many kills and many races, for every format and mode: ``python -m tests.torture`` (``make torture``).
 
-Takes two hours or more on two cores; ``--mode`` and ``--verb`` choose a part. Prints one line for each mode and verb and ends with 1 when
+Takes four hours or more on two cores; ``--mode`` and ``--verb`` choose a part. Prints one line for each mode and verb and ends with 1 when
 one of them failed.
 """
 
