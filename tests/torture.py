@@ -1,6 +1,6 @@
 """Many kills and many races, for every format and mode: ``python -m tests.torture`` (``make torture``).
 
-Takes two hours or more on two cores; ``--mode`` and ``--verb`` choose a part. Prints one line for each mode and verb and ends with 1 when
+Takes four hours or more on two cores; ``--mode`` and ``--verb`` choose a part. Prints one line for each mode and verb and ends with 1 when
 one of them failed.
 """
 
@@ -12,15 +12,18 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lakekit as lk
 from lakekit.testing.plugin import QUICK
-from tests.contract.faults import Tally, kills, new_history, new_subject, races, rival
+from tests.contract.faults import Tally, kills, new_derived, new_history, new_subject, races, rival
 from tests.contract.harness import MODES, mode_named
 
-MAKERS: dict[str, Callable[..., Any]] = {"upsert": new_subject, "scd2": new_history}
+MAKERS: dict[str, Callable[..., Any]] = {
+    "upsert": new_subject, "scd2": new_history, "scd4": partial(new_derived, verb="scd4"), "scd6": partial(new_derived, verb="scd6"),
+}  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from lakekit import plan_first, scd_shape, upsert
 from lakekit.batch import Batch
-from lakekit.changes import IGNORE, OP, RAW, REASON, UPSERT, ChangeFeed
+from lakekit.changes import IGNORE, OP, RAW, REASON, UPSERT, ChangeFeed, changes
 from lakekit.columns import col, quoted
 from lakekit.commit import Commit
 from lakekit.dimension_tables import VERSIONED, DimensionTable, Options, unknown
@@ -88,9 +88,9 @@ class Dimension(DimensionTable):
         """
         if first not in ("sequence", "loaded"):
             raise ConfigError(f"{self.name}: first is {first!r}; it must be 'sequence' or 'loaded'.")
+        feed = self._spelled(feed)
         if feed.partial:
             raise FeedError(f"{self.name}: scd0 keeps whole events; leave ignore_nulls and unchanged out, or use scd1(feed).")
-        feed = self._spelled(feed)
         options = Options(dry_run, batch_id, quarantine, evolve)
         shape = Shape(feed.keys, feed.sequence_by, type=0)
         assumed = self._shaped(shape, feed, options)
@@ -209,17 +209,20 @@ class Dimension(DimensionTable):
         )  # fmt: skip
         return self._versioned("scd7", shape, feed, on_delete, Options(dry_run, batch_id, quarantine, evolve, tombstone_retention))
 
-    def infer(self, members: ChangeFeed, *, dry_run: bool = False, batch_id: str | None = None) -> Commit:
+    def infer(self, members: ChangeFeed | DataFrame, *, dry_run: bool = False, batch_id: str | None = None) -> Commit:
         """Insert placeholders for members that facts name before the dimension knows them: key and ``valid_from``, nothing else.
 
         *members* is a feed with the keys of the table, ordered by the fact's time, as many columns as the table's sequence has and of its
-        types; a placeholder begins at the first of them. Other columns are left out, and keys that the table has are ignored. The first
-        event that tells anything of a placeholder fills it: its row keeps its beginning and its key, and ``is_inferred``, or however
-        ``scd2(inferred=…)`` called the column, turns false. Raises ``ConfigError`` for a table that has no such column.
+        types, or a frame with the table's own key and sequence columns; a placeholder begins at the first of them. Other columns are
+        left out, and keys that the table has are ignored. The first event that tells anything of a placeholder fills it: its row keeps
+        its key, and its beginning unless the event is older, and ``is_inferred``, or however ``scd2(inferred=…)`` called the column,
+        turns false. Raises ``ConfigError`` for a table that has no such column.
         """
         shape = self._shape("infer", 2)
         if shape.inferred is None:
             raise ConfigError(f"{self.name} has no column that tells inferred rows. Make it with scd2(feed, inferred='is_inferred').")
+        if isinstance(members, DataFrame):
+            members = changes(members, keys=shape.keys, sequence_by=shape.sequence_by)
         members = self._spelled(members)
         if set(members.keys) != set(shape.keys) or len(members.sequence_by) != len(shape.sequence_by):
             raise FeedError(

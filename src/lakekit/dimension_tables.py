@@ -145,12 +145,15 @@ class DimensionTable(ABC):
         self._make_empty(feed, shape, partition_by, **made)
 
     def _spelled(self, feed: ChangeFeed) -> ChangeFeed:
+        """The feed with the table's own spelling of its columns, and its keys in the order that the table remembers."""
         if not isinstance(feed, ChangeFeed):
-            raise FeedError(
-                f"{self.name}: a change feed is wanted, given a {type(feed).__name__}. "
-                "Describe it first: lakekit.changes(df, keys=[…], sequence_by=[…])."
-            )
-        return spelled_like(feed, visible(self._adapter.view())) if self.exists() else feed
+            raise FeedError(f"{self.name}: this takes a feed, not a {type(feed).__name__}. Make one with lakekit.changes(df, …).")
+        if not self.exists():
+            return feed
+        view = self._adapter.view()
+        feed = spelled_like(feed, visible(view))
+        keys = () if view.scd is None else scd_shape.loads(view.scd).keys
+        return replace(feed, keys=keys) if sorted(keys) == sorted(feed.keys) else feed
 
     def _valid_at(self, text: str) -> Column | None:
         """The rows of a table of versions that are valid at an instant; ``None`` for other tables and for versions of the table."""
@@ -194,10 +197,18 @@ class DimensionTable(ABC):
         self, operation: str, history: str, feed: ChangeFeed, asked: Mapping[str, Any], on_delete: str, options: Options
     ) -> Commit:
         """Apply a feed to a history beside this table, and derive this table's present rows from it."""
+        if find([self.name], history):
+            raise ConfigError(f"{self.name}: history= names this very table. Name another for its versions.")
+        _check_on_delete(self.name, on_delete)
         past = type(self)(self.spark, history, self.format)
         shape, feed = past._asked(self._spelled(feed), **asked)
+        if past.exists():
+            scd_shape.refuse_other(history, past._adapter.view().scd, shape)
         kind = replace(shape, type=int(operation[-1]))
         previous = _previous(shape, kind.type)
+        taken = [name for c in previous if (name := find(feed.columns, previous_name(c)))]
+        if taken:
+            raise FeedError(f"{self.name}: the feed has a column {', '.join(taken)}, which type 3 writes itself. Rename or drop it.")
         columns = _present(feed, shape, kind.type)
         if self.exists():
             scd_shape.refuse_other(self.name, self._adapter.view().scd, kind)
@@ -223,8 +234,7 @@ class DimensionTable(ABC):
         **more: Any,
     ) -> Commit:
         """Apply a feed to the versions of this table."""
-        if on_delete not in ("close", "ignore"):
-            raise ConfigError(f"{self.name}: on_delete is {on_delete!r}; it must be 'close' or 'ignore'.")
+        _check_on_delete(self.name, on_delete)
         assumed = self._shaped(shape, feed, options)
         view = assumed or self._adapter.view()
         remembers = scd_shape.memory(view.schema, feed, shape)
@@ -234,9 +244,10 @@ class DimensionTable(ABC):
         verb = replace(_verb(operation, past, on_delete), silent=silent, second=second, present=present)
         request = self._request(feed, remembers, options, assumed, verb)
         commit = upsert.run(request, options.tombstone_retention)
-        if shape.surrogate_key is None or not commit.changed or commit.version_before is None or commit.dry_run:
+        if shape.surrogate_key is None or commit.dry_run:
             return commit
-        old, new = (self._adapter.read(version) for version in (commit.version_before, commit.version))
+        new = self._adapter.read(commit.version)
+        old = new.limit(0) if commit.version_before is None else self._adapter.read(commit.version_before)
         return replace(commit, rekeyed=rekeyed(past, shape.surrogate_key, old, new))
 
     def _request(self, feed: ChangeFeed, remembers: Memory, options: Options, assumed: View | None, verb: Verb | None = None) -> Request:
@@ -270,6 +281,11 @@ class DimensionTable(ABC):
         """Make an empty table for the verb of a shape."""
         row = (*shape.keys, shape.valid_from) if shape.type else shape.keys
         self._make(scd_shape.empty_schema(feed, shape), row, shape, partition_by, **made)
+
+
+def _check_on_delete(table: str, on_delete: str) -> None:
+    if on_delete not in ("close", "ignore"):
+        raise ConfigError(f"{table}: on_delete is {on_delete!r}; it must be 'close' or 'ignore'.")
 
 
 def _previous(shape: Shape, kind: int) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ def given_twice(attempt: Attempt) -> tuple[DataFrame, int] | None:
         )
     )
     count = int(first_row(late.agg(F.count(F.lit(1)).alias("n")))["n"])
-    return (attempt.keep(numbered(late, history.numbered, last_number(attempt), UPDATE)), count) if count else None
+    return (attempt.keep(numbered(late, history.numbered, last_number(attempt), F.lit(True))), count) if count else None
 
 
 def retired(history: History, settled: DataFrame) -> DataFrame:

@@ -17,7 +17,7 @@ from pyspark.sql import types as T
 
 from lakekit import journal, scd_events
 from lakekit.batch import Batch, first_row
-from lakekit.cdc import APPLIED, BEYOND, DUPLICATE, OLDER, STALE, TIED, TRUNCATION, WINNER
+from lakekit.cdc import ACTION, APPLIED, BEYOND, DUPLICATE, INSERT, OLDER, STALE, TIED, TRUNCATION, WINNER
 from lakekit.cdc_plan import greatest_literal
 from lakekit.changes import HIDDEN, SEQ
 from lakekit.columns import col
@@ -80,7 +80,8 @@ def _rows(attempt: Attempt, settled: DataFrame, outcome: Outcome) -> tuple[DataF
     rows, number = changed(attempt.history, settled, attempt.places), attempt.history.numbered
     if number is None or not outcome.inserted or attempt.request.dry_run:
         return rows, False
-    return attempt.keep(numbered(attempt.keep(rows), number, last_number(attempt))), True
+    new = (col(ACTION) == INSERT) & col(number).isNull()  # not those that take over the number of a placeholder
+    return attempt.keep(numbered(attempt.keep(rows), number, last_number(attempt), new)), True
 
 
 def _changes(outcome: Outcome) -> int:

@@ -36,6 +36,9 @@ OLD, TO_WAS = "_lk_was", "_lk_to"
 
 LAST, STARTS, FROM, TO, DEAD, HIDE = "_lk_last", "_lk_starts", "_lk_from", "_lk_until", "_lk_dead", "_lk_hide"
 GONE, BEFORE, CUT, LATE, NULLED = "_lk_gone", "_lk_before", "_lk_cut", "_lk_late", "_lk_nulled"
+HELD, GIVEN = "_lk_held", "_lk_given"
+"""The key of the placeholder that a version took in; the keys that versions of the same key have."""
+
 CLOSED, SPLIT = "closed", "split"
 VERDICTS = (APPLIED, STALE, DUPLICATE, BEYOND, TIED)
 
@@ -320,11 +323,16 @@ def _mark_late(history: History, states: DataFrame, doubt: Doubt) -> DataFrame:
         return fold(F.when(col(flag), col(SEQ))).over(key)
 
     first, standing, buried = of("_lk_batch", F.min), of("_lk_row", F.max), of("_lk_buried", F.max)
-    place = history.position
-    late = place(first) <= place(standing) if history.coarse else first <= standing if history.partial else first < standing
-    late = F.coalesce(late, F.lit(False)) | F.coalesce(first < buried, F.lit(False)) | F.max("_lk_disputed").over(key)
+
+    def reaches(known: Column, strictly: bool = False) -> Column:
+        """Whether the first event is not newer; of one business time the last event counts, so that one may undo another there."""
+        if history.coarse:
+            return F.coalesce(history.position(first) <= history.position(known), F.lit(False))
+        return F.coalesce(first < known if strictly else first <= known, F.lit(False))
+
+    late = reaches(standing, strictly=not history.partial) | reaches(buried, strictly=True) | F.max("_lk_disputed").over(key)
     if doubt.horizon is not None:
-        late = late | F.coalesce(first <= doubt.horizon, F.lit(False))
+        late = late | reaches(doubt.horizon)
     return states.withColumn(LATE, late | standing.isNull() if doubt.closed else late)
 
 
@@ -354,6 +362,7 @@ def _versions(history: History, states: DataFrame, *, lanes: bool) -> DataFrame:
             "_lk_number": F.sum(col(STARTS).cast("int")).over(so_far) + _numbered(history, whole(in_order)),
             BEFORE: F.last(F.when(col(STARTS), F.struct(col(OLD).alias("old"))), ignorenulls=True).over(so_far).getField("old"),
             **_carried(history, whole(in_order)),
+            **_held(history, so_far, whole(in_order)),
         }
     )
     found = _before_present(history, found)
@@ -439,6 +448,18 @@ def _carried(history: History, key: WindowSpec) -> dict[str, Column]:
     }
 
 
+def _held(history: History, so_far: WindowSpec, key: WindowSpec) -> dict[str, Column]:
+    """The key that a version takes over from a placeholder by beginning before it: facts carry that key already."""
+    named = history.surrogate or history.numbered
+    if not history.inferred or not named:
+        return {}
+    row = col(OLD)["row"]
+    nothing = F.struct(F.lit(None).cast(history.types[named]).alias("key"))
+    taken = F.when(col(STARTS), nothing).when(row.getField(history.inferred), F.struct(row.getField(named).alias("key")))
+    given = {GIVEN: F.collect_set(row.getField(named)).over(key)} if history.surrogate else {}
+    return {HELD: F.last(taken, ignorenulls=True).over(so_far).getField("key"), **given}
+
+
 def _acted(history: History, found: DataFrame) -> DataFrame:
     """What happens to the row at each version's start, and to rows where no version starts any more."""
     stands = col(BEFORE).isNotNull()
@@ -475,9 +496,10 @@ def stored(history: History) -> dict[str, Column]:
         columns[history.version] = col("_lk_number").cast(history.types[history.version])
     columns |= {name: col(f"_lk_c{i}") for i, name in enumerate(history.carried)}
     if history.surrogate:
-        columns[history.surrogate] = fingerprint([*history.keys, FROM], {**history.types, FROM: history.position_type})
+        columns[history.surrogate] = _hashed(history, history.surrogate)
     if history.numbered:
-        columns[history.numbered] = col(BEFORE)["row"].getField(history.numbered)
+        given = col(BEFORE)["row"].getField(history.numbered)
+        columns[history.numbered] = F.coalesce(given, col(HELD)) if history.inferred else given
     if history.inferred:
         columns[history.inferred] = ~any_of(col(f"_lk_v{i}").isNotNull() for i in range(len(history.units)))
     if history.durable:
@@ -485,3 +507,14 @@ def stored(history: History) -> dict[str, Column]:
     if not history.in_row:
         columns[HIDDEN] = F.struct(col(SEQ).alias(STORED_SEQ))
     return columns
+
+
+def _hashed(history: History, name: str) -> Column:
+    """The key of a version: what it had, or took over from a placeholder, else 128 bits that none of its neighbours has."""
+    types = {**history.types, FROM: history.position_type}
+    plain = fingerprint([*history.keys, FROM], types)
+    if not history.inferred:
+        return plain
+    # Where a placeholder began another version may hold its key, if that was taken over by one that began before.
+    fresh = F.when(F.array_contains(GIVEN, plain), fingerprint([*history.keys, FROM, FROM], types)).otherwise(plain)
+    return F.coalesce(col(BEFORE)["row"].getField(name), col(HELD), fresh)

@@ -40,6 +40,8 @@ def hidden_news(history: History) -> Column:
         whole_event = all_of(col(f"_lk_m{i}").isNotNull() for i in range(len(history.units)))
         unsaid = any_of(col(f"_lk_m{i}").getField(c).isNull() for i, (c, *_) in enumerate(history.units) if c in history.later)
         whole_event = whole_event & ~F.coalesce(unsaid, F.lit(False))
+    elif history.inferred:  # a placeholder that shows what another event told no longer says by itself that it told nothing
+        whole_event = all_of(col(f"_lk_m{i}").isNotNull() | col(f"_lk_v{i}").isNull() for i in range(len(history.units)))
     counts = F.lit(True) if history.partial else ~col(HIDE)
     needed = col("_lk_alive") & counts & (~apart | ~whole_event | col("_lk_authored"))
     said = col("_lk_authored") | col("_lk_shown")

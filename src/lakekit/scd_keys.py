@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from lakekit.cdc import ACTION, INSERT
 from lakekit.columns import col, quoted
 from lakekit.scd import History
 
 _ROW_BITS = 33  # of monotonically_increasing_id: the number of a row inside its partition
 
 
-def numbered(rows: DataFrame, name: str, last: int, action: str = INSERT) -> DataFrame:
-    """Give the rows of a kept frame that have an action the numbers after *last*, without bringing them into one partition.
+def numbered(rows: DataFrame, name: str, last: int, which: Column) -> DataFrame:
+    """Give those rows of a kept frame that meet a condition the numbers after *last*, without bringing them into one partition.
 
     The frame must be kept: a row's number follows from its place in it.
     """
-    new = rows.where(col(ACTION) == action)
+    new = rows.where(which)
     sizes = {row["p"]: row["n"] for row in new.groupBy(F.spark_partition_id().alias("p")).agg(F.count(F.lit(1)).alias("n")).collect()}
     before, starts = last, {}
     for part in sorted(sizes):
@@ -27,7 +26,7 @@ def numbered(rows: DataFrame, name: str, last: int, action: str = INSERT) -> Dat
     offsets = F.create_map(*(F.lit(v) for pair in starts.items() for v in pair))
     place = F.monotonically_increasing_id().bitwiseAND((1 << _ROW_BITS) - 1) + 1
     given = new.withColumn(name, (offsets[F.spark_partition_id()] + place).cast("bigint"))
-    return given.unionByName(rows.where(col(ACTION) != action))
+    return given.unionByName(rows.where(~which))
 
 
 def rekeyed(history: History, key: str, before: DataFrame, after: DataFrame) -> DataFrame:

@@ -118,7 +118,7 @@ def asked(
         surrogate_key=surrogate_key if surrogate else None, **more,
     )  # fmt: skip
     if shape.type == 6:
-        shape = replace(shape, carries=tuple(sorted(tracked or _payload(feed))))
+        shape = replace(shape, carries=_carried(feed, columns) if tracked is None else tracked)
     _check_names(table, feed, shape)
     end_literal(table, shape, _position_type(feed.sequence_type, shape))
     return shape, feed
@@ -126,6 +126,12 @@ def asked(
 
 def _payload(feed: ChangeFeed) -> list[str]:
     return [c for c in feed.columns if c not in feed.keys and c not in feed.sequence_by]
+
+
+def _carried(feed: ChangeFeed, columns: Sequence[str]) -> tuple[str, ...]:
+    """What a table of type 6 that tracks everything carries: what the feed authors, and what the table carries already."""
+    already = (c for c in columns if find(columns, current_name(c)))
+    return tuple(sorted({*_payload(feed), *already}))
 
 
 def _tracked(table: str, feed: ChangeFeed, columns: Sequence[str], track: tuple[str, ...]) -> tuple[str, ...]:
@@ -162,7 +168,11 @@ def end_literal(table: str, shape: Shape, kind: T.DataType) -> str | None:
 
 
 def moment(table: str, role: str, text: str, kind: T.DataType) -> str:
-    """A place in time as SQL of the type of ``valid_from``: ISO text, in UTC unless it names a zone, or a whole number."""
+    """A place in time as SQL of the type of ``valid_from``: ISO text, in UTC unless it names a zone, a whole number, or for text itself.
+
+    >>> moment("t", "end_of_time", "9999-12-31", T.DateType()), moment("t", "end_of_time", "zz", T.StringType())
+    ('date_from_unix_date(2932896)', "CAST(X'7a7a' AS STRING)")
+    """
     try:
         if isinstance(kind, T.DateType):
             return literal(str((date.fromisoformat(text[:10]) - _EPOCH.date()).days), kind)
@@ -174,9 +184,11 @@ def moment(table: str, role: str, text: str, kind: T.DataType) -> str:
             return f"CAST('{datetime.fromisoformat(text).replace(tzinfo=None).isoformat(' ')}' AS timestamp_ntz)"
         if isinstance(kind, T.NumericType):
             return literal(str(int(text)), kind)
+        if isinstance(kind, T.StringType):
+            return literal(text.encode().hex(), kind)
     except ValueError as error:
         raise ConfigError(f"{table}: {role} {text!r} is no {kind.simpleString()}. Write it like '9999-12-31'.") from error
-    told = f"{table}: {role} needs valid_to to be a date, a timestamp or a number; it is {kind.simpleString()}."
+    told = f"{table}: {role} needs valid_to to be a date, a timestamp, a number or text; it is {kind.simpleString()}."
     raise ConfigError(f"{told} Leave it out.")
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 import lakekit as lk
-from tests.contract.harness import Mode, Subject, check_sum, data_files, subject
-from tests.contract.scd_harness import Past, past
+from tests import oracle, scd_oracle
+from tests.contract.harness import DB, Mode, Subject, check_sum, data_files, rows_by_key, same, subject
+from tests.contract.scd_harness import Past, past, plain_rows
 from tests.contract.writer import Order, Writer
 from tests.frames import frame
 from tests.oracle import Row, Rules
@@ -53,6 +54,37 @@ def new_history(spark: SparkSession, mode: Mode, name: str) -> Past:
     dim = Dim(RULES, track=("region", "v"), version="version")
     made = past(spark, mode, name, SCHEMA, dim, {"surrogate": "sequence"}, **DESCRIBED)
     return made.create(partition_by=["region"])
+
+
+@dataclass
+class Derived(Past):
+    """A table of type 4 or 6 under test."""
+
+    verb: str = field(kw_only=True)
+
+    def create(self, **options: Any) -> Derived:
+        self.table.create(self.feed([]), scd=int(self.verb[-1]), merge_on_read=self.mode.merge_on_read, **self.options, **options)
+        return self
+
+    def check(self) -> None:
+        """The present rows and the history of type 4, or the versions of type 6, are those of everything delivered."""
+        if self.verb == "scd4":
+            past_table = lk.Table(self.spark, self.options["history"], format=self.mode.format)
+            same(rows_by_key(self.table.df(), RULES), oracle.table(self.delivered, RULES))
+            Past(self.mode, past_table, SCHEMA, RULES, {}, self.delivered, dim=self.dim).check()
+        else:
+            found = {((r["id"],), r["valid_from"]): r for r in plain_rows(self.table.df())}
+            same(found, scd_oracle.carrying(self.delivered, self.dim, {c: f"current_{c}" for c in self.dim.tracked}))
+
+
+def new_derived(spark: SparkSession, mode: Mode, name: str, *, verb: str) -> Derived:
+    """A table of type 4 with its history, or of type 6."""
+    table = lk.Table(spark, f"{DB}.{name}_{verb}_{mode.slug}", format=mode.format)
+    more = {"history": f"{table.name}_past"} if verb == "scd4" else {}
+    dim = Dim(RULES, track=("region", "v"), version="version")
+    options = {"track": ["region", "v"], "version": "version", **more}
+    described = {"keys": ["id"], "sequence_by": ["seq"], **DESCRIBED}
+    return Derived(mode, table, SCHEMA, RULES, described, dim=dim, options=options, verb=verb).create(partition_by=["region"])
 
 
 def _deliver(made: Subject, rows: list[Row]) -> lk.Commit:

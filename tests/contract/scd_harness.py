@@ -46,7 +46,8 @@ class Past(Subject):
 
     def apply(self, rows: Sequence[Row]) -> lk.Commit:
         """Deliver rows without remembering them."""
-        return self.table.scd2(self.feed(rows), **self.options)
+        commit: lk.Commit = getattr(self.table, self.verb)(self.feed(rows), **self.options)
+        return commit
 
     def check(self) -> None:
         """The table holds the history that the set of everything delivered means, and is a valid one."""

@@ -114,6 +114,7 @@ def test_bad_input_is_refused_before_any_write(history: Callable[..., Past], spa
         (lk.errors.ConfigError, "type 2", lambda: table.upsert(feed)),
         (lk.errors.ConfigError, "end_of_time", lambda: table.scd2(feed, track="name", end_of_time="never")),
         (lk.errors.ConfigError, "bigint", lambda: table.as_of("2024-01-01")),
+        (lk.errors.FeedError, "not a DataFrame", lambda: table.scd2(feed.df)),  # type: ignore[arg-type]
         (lk.errors.ConfigError, "on_delete", lambda: table.scd2(feed, track="name", on_delete="x")),  # type: ignore[arg-type]
         (lk.errors.SchemaConflict, "extra", lambda: table.scd2(subject.feed([], SCHEMA + ", extra int"), track="name")),
         (lk.errors.TieConflict, "1 events", lambda: table.scd2(subject.feed([up("a", 1, "Z")]), track="name")),
@@ -127,6 +128,15 @@ def test_bad_input_is_refused_before_any_write(history: Callable[..., Past], spa
     plain.upsert(subject.feed([up("a", 1, "A")]))
     with pytest.raises(lk.errors.ConfigError, match="no type 2 table"):
         plain.scd2(feed, track="name")
+    with pytest.raises(lk.errors.ConfigError, match="no type 2 table"):
+        unmade.scd4(feed, history=plain.name, track="name")
+    with pytest.raises(lk.errors.ConfigError, match="on_delete"):
+        unmade.scd4(feed, history=f"{table.name}_nowhere", on_delete="x")  # type: ignore[arg-type]
+    with pytest.raises(lk.errors.ConfigError, match="this very table"):
+        unmade.scd4(feed, history=unmade.name)
+    with pytest.raises(lk.errors.FeedError, match="previous_name"):
+        unmade.scd3(subject.feed([], SCHEMA + ", previous_name string"), track="name")
+    assert not unmade.exists()
     assert {f for f in files(spark, subject.table.name) if "plain" not in f} == set(before)
     held = subject.table.scd2(subject.feed([up("a", 1, "Z"), up("b", 1, "B")], ties="quarantine"), **subject.options)
     assert (held.quarantined, held.applied) == (1, 1)

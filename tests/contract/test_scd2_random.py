@@ -133,7 +133,13 @@ def test_business_time(history: Callable[..., Past], mode: Mode) -> None:
     subject = history("days", schema, dim, delete_when="op = 'D'", except_columns=["op", "lsn"])
     subject.described["sequence_by"] = ["lsn"]
     subject.create()
-    for batch in scramble(changes, seed=MODES.index(mode), batches=deliveries(mode)):
+    batches = scramble(changes, seed=MODES.index(mode), batches=deliveries(mode))
+    again = {"feed": 99, "name": "back the same day", "op": "U", "city": "Köln"}
+    days = sorted({s["day"] for s in sequences})
+    moments = ({"day": days[0], "lsn": 1}, {"day": days[1], "lsn": 5, "op": "D"}, {"day": days[1], "lsn": 7})
+    for batch, moment in zip(batches, moments, strict=True):
+        batch.append({**again, **moment})
+    for batch in batches:
         subject.scd2(batch)
         subject.check()
     replay = subject.scd2(changes)

@@ -114,21 +114,24 @@ def test_numbers_placeholders_and_the_unknown(named: Callable[[str], lk.Table], 
     first = rows()
     assert {r[0] for r in first.values()} == {1, 2, 3}
     assert table.unknown_member().inserted == 1 and not table.unknown_member().changed
-    named = frame(table.spark, [{"id": id, "lsn": 7} for id in "axy"], "id string, lsn bigint")
-    members = lk.changes(named, keys="id", sequence_by="lsn")
+    members = frame(table.spark, [{"id": id, "lsn": 7} for id in "axy"], "id string, lsn bigint")
     commit = table.infer(members)
     assert (commit.inserted, commit.ignored, commit.operation) == (2, 1, "infer")
-    assert not table.infer(members).changed
+    again = table.infer(lk.changes(members, keys="id", sequence_by="lsn"))
+    assert not again.changed and again.rekeyed is not None
     placed = rows()
     assert {placed["x", 7][0], placed["y", 7][0]} == {4, 5} and placed["x", 7][1:] == (None, True, None)
-    commit = table.scd2(feed(table, up("x", 20, "X", "known"), up("b", 9, "B2"), gone("c", 5)), **options)
-    assert (commit.inserted, commit.updated, commit.deleted) == (1, 1, 1)
+    commit = table.scd2(feed(table, up("x", 20, "X", "known"), up("y", 5, "Y"), up("b", 9, "B2"), gone("c", 5)), **options)
+    assert (commit.inserted, commit.updated, commit.deleted) == (2, 1, 2)
     filled = rows()
+    assert filled["y", 5] == (placed["y", 7][0], "Y", False, None) and ("y", 7) not in filled, "filled by an older event: the same key"
     assert filled["x", 7] == (placed["x", 7][0], "X", False, None), "filled: the same version, the same key"
     assert filled["b", 9][0] == 6 and filled["b", 5][0] == first["b", 5][0] and ("c", 5) not in filled
-    table.scd2(feed(table, up("x", 12, "before"), up("d", 1, "D"), gone("d", 3)), **options)
+    table.scd2(feed(table, up("x", 12, "before"), up("y", 7, "Y7"), up("d", 1, "D"), gone("d", 3)), **options)
     late = rows()
+    assert (late["y", 5][1:], late["y", 7][1:]) == (("Y", False, 7), ("Y7", False, None)), "the placeholder had said nothing at 7"
     assert (late["x", 7][1:], late["x", 20][1:]) == (("before", False, 20), ("X", False, None))
-    assert {late["x", 20][0], late["d", 1][0]} == {7, 8}, "numbers are dense, and those of rows that are gone are not given again"
+    new = {late["x", 20][0], late["y", 7][0], late["d", 1][0]}
+    assert new == {7, 8, 9}, "numbers are dense, and those of rows that are gone are not given again"
     assert table.df().where("sk = -1 AND id IS NULL").count() == 1
     assert_scd2_valid(table.df(), keys="id", track="city")

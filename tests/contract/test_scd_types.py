@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
 
 import lakekit as lk
+from lakekit.scd_shape import asked
 from lakekit.testing import assert_scd2_valid, random_changes, scramble
 from tests import oracle, scd_oracle
 from tests.contract.harness import MODES, Mode, check_sum, data_files, files, in_plain_modes, rows_by_key, same
@@ -53,7 +55,7 @@ def deliver(table: lk.Table, verb: str, batches: list[list[Row]], check: Callabl
     effects = ("read", "applied", "stale", "duplicate", "inserted", "updated", "closed", "split", "deleted")
     assert {c: getattr(dry, c) for c in effects} == {c: getattr(commit, c) for c in effects}
     before_files = data_files(table.spark, table.name)
-    replay = write(feed(table, delivered), **options)
+    replay = write(feed(table, delivered, keys=["ID", "feed"]), **options)  # in any order and spelling
     check_sum(replay)
     assert replay.applied == 0 and not replay.changed and data_files(table.spark, table.name) == before_files
 
@@ -110,6 +112,18 @@ def test_a_crash_between_the_two_tables(named: Callable[[str], lk.Table], mode: 
     assert again.changed and (again.updated, again.deleted) == (1, 1)
     same(rows_by_key(table.df(), RULES), oracle.table([*rows, *batch], RULES))
     Past(mode, past_table, SCHEMA, RULES, {}, [*rows, *batch], dim=Dim(RULES, track=("city",))).check()
+    lost: list[object] = []
+
+    def beaten(adapter: Any, *args: Any) -> None:
+        if adapter.table == table.name and not lost:
+            lost.append(args)
+            raise lk.errors.CommitConflict("a rival was faster")
+        plain(adapter, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(table._adapter), "apply", beaten)
+        last = table.scd4(feed(table, [*batch, {**rows[0], "lsn": 9, "city": "newer"}]), **told)
+    assert (last.applied, last.duplicate, last.updated, last.closed, last.attempts) == (1, 3, 1, 1, 2), "counted once"
     assert not table.scd4(feed(table, batch), **told).changed
 
 
@@ -124,6 +138,14 @@ def test_type_6(named: Callable[[str], lk.Table], mode: Mode) -> None:
         assert_scd2_valid(table.df(), keys=["feed", "id"], track=list(names))
 
     deliver(table, "scd6", deliveries(mode, 6), check, track=list(names))
+
+
+def test_type_6_carries_on_what_a_feed_leaves_out(spark: SparkSession) -> None:
+    df = spark.createDataFrame([], "id int, lsn int, name string, zip string")
+    made, _ = asked("t", lk.changes(df, keys="id", sequence_by="lsn"), type=6)
+    columns = [*df.columns, *made.own.values()]
+    later, _ = asked("t", lk.changes(df.drop("name"), keys="id", sequence_by="lsn"), columns, type=6)
+    assert made.carries == later.carries == ("name", "zip")
 
 
 def test_type_7(named: Callable[[str], lk.Table], mode: Mode) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def assert_scd2_valid(
     track: str | Sequence[str] | None = None,
     valid_from: str = "valid_from",
     valid_to: str = "valid_to",
-    end_of_time: str | Column | None = None,
+    end_of_time: str | date | Column | None = None,
     current: str | None = None,
     version: str | None = None,
     deletes: DataFrame | None = None,
@@ -25,7 +26,7 @@ def assert_scd2_valid(
 
     No NULL key or ``valid_from``, no row that ends where it begins or before, no overlap, at most one open row a key and that the
     last, no two neighbours with equal *track* columns (default: every column but keys and interval; name them where others, such as a
-    sequence, are kept). *end_of_time* is the ``valid_to`` of open rows where it is not NULL: text in the type of ``valid_to``, or a
+    sequence, are kept). *end_of_time* is the ``valid_to`` of open rows where it is not NULL: text or a date as ``scd2`` takes it, or a
     column. *current* and *version* name columns that must be true of open rows only, and count a key's rows from 1. *deletes* (the key
     columns and a column named as ``valid_to``) says where a gap may begin; without it any gap is believed. A row without any key and
     ``valid_from``, as ``unknown_member`` adds, is left out.
@@ -43,6 +44,7 @@ def assert_scd2_valid(
     from pyspark.sql import functions as F
 
     from lakekit.columns import all_of, col, comparable
+    from lakekit.scd_shape import moment
 
     names = [keys] if isinstance(keys, str) else list(keys)
     own = {*names, valid_from, valid_to, current, version}
@@ -50,7 +52,8 @@ def assert_scd2_valid(
     types = {f.name: f.dataType for f in df.schema.fields}
     start, end = col(valid_from), col(valid_to)
     if end_of_time is not None:
-        last = F.lit(end_of_time).cast(types[valid_to]) if isinstance(end_of_time, str) else end_of_time
+        given = isinstance(end_of_time, (str, date))
+        last = F.expr(moment("the history", "end_of_time", str(end_of_time), types[valid_to])) if given else end_of_time
         end = F.when(end != last, end)
     unknown = all_of(col(c).isNull() for c in (*names, valid_from))  # the row for facts of no member
     df = df.where(~unknown)
