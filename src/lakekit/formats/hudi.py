@@ -22,7 +22,7 @@ from lakekit.columns import col
 from lakekit.confs import hadoop_confs
 from lakekit.errors import ConfigError, TableNotFound
 from lakekit.formats import session_catalog as catalog
-from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Spec, Unsupported, View, unsupported
+from lakekit.formats.base import SCD_PROPERTY, VERSIONS, Adapter, ChangeSet, Landing, Scan, Spec, Unsupported, View, unsupported
 from lakekit.formats.failures import translated
 from lakekit.formats.hudi_catalog import forget, register
 from lakekit.formats.hudi_create import make, unpartitionable, with_field, with_type
@@ -42,6 +42,7 @@ _NO_TRANSFORM = unsupported(
 MANY_ROWS = 10_000
 """Changed rows from which on it pays to ask whether Hudi's index would be cheaper."""
 MANY_PARTITIONS = 200
+LISTED_ONCE = {"hoodie.datasource.read.file.index.listing.partition-path-prefix.analysis.enabled": "false"}
 
 _REPLACE = "replace it in the source, or partition by another column"
 _WIDER = {
@@ -120,8 +121,15 @@ class Hudi(Adapter):
             )
 
     def read(self, version: str | None = None) -> DataFrame:
+        return self._read(version)
+
+    def scan(self, version: str | None, condition: Column) -> Scan:
+        """Asked for statistics, Hudi would list partitions and files, and has none. It lists them once, not anew at each look."""
+        return Scan(self._read(version, LISTED_ONCE).where(condition), None, lambda column, values: False)
+
+    def _read(self, version: str | None, options: Mapping[str, str] | None = None) -> DataFrame:
         table = self._load()
-        reader = self.spark.read.format("hudi").option("hoodie.datasource.query.type", "snapshot")
+        reader = self.spark.read.format("hudi").options(**(options or {})).option("hoodie.datasource.query.type", "snapshot")
         if version is not None and version != table.version:
             self._check_kept(table, version)
             reader = reader.option("as.of.instant", version)
