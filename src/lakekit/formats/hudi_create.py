@@ -28,7 +28,7 @@ def unpartitionable(data_type: T.DataType) -> Unsupported | None:
 def make(spark: SparkSession, path: str, spec: Spec, table_type: str, partitions: Sequence[str]) -> None:
     """Make the table's ``.hoodie`` folder. Instants in UTC; a hidden record key where Hudi's own text of the key would lose rows."""
     jvm: Any = spark._jvm
-    key = record_key_of(spec.keys, spec.schema)
+    key = record_key_of(spec.keys, spec.schema, partitions)
     name = path.rsplit("/", 1)[-1]
     builder = jvm.org.apache.hudi.common.table.HoodieTableMetaClient.newTableBuilder()
     builder.setTableType(table_type).setTableName(name)

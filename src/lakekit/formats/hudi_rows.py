@@ -4,8 +4,8 @@ lakekit's planner has already found where each changed row stands, so Hudi need 
 with Hudi's own five columns in front (the path that its SQL uses for tables without a record key): commit time and file name say
 which file group a row is in, NULL says that it is new. Record key and partition path come from the row's own columns.
 
-What this relies on, beside the table's columns, in every row that stands: the locators ``_hoodie_record_key`` and ``_lk_file``, and
-``_lk_old_<column>``, its value of each partition column.
+What this relies on, beside the table's columns, in every row that stands: the locators ``_hoodie_record_key``, ``_lk_file`` and
+``_hoodie_partition_path``, and ``_lk_old_<column>``, its value of each partition column.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from lakekit.batch import first_row
 from lakekit.cdc import ACTION, INSERT, REMOVE, UPDATE
 from lakekit.columns import any_of, canonical_float, col
 from lakekit.errors import UnsupportedOperation
@@ -23,21 +24,24 @@ from lakekit.fingerprint import digits
 from lakekit.formats.hudi_table import META
 
 KEY, DELETED = "_lakekit_key", "_hoodie_is_deleted"
-RECORD_KEY, FILE, OLD = "_hoodie_record_key", "_lk_file", "_lk_old_"
+RECORD_KEY, FILE, PATH, OLD = "_hoodie_record_key", "_lk_file", "_hoodie_partition_path", "_lk_old_"
 _GONE, _MOVED = "_lk_gone", "_lk_moved"
 _NATIVE = (T.ByteType, T.ShortType, T.IntegerType, T.LongType)
 
 
-def record_key_of(keys: Sequence[str], schema: T.StructType) -> str:
-    """The column to be the record key: a lone integer key itself, else lakekit's own column.
+def record_key_of(keys: Sequence[str], schema: T.StructType, partitions: Sequence[str] = ()) -> str:
+    """The column to be the record key: the lone integer key itself, else lakekit's own column.
 
-    Hudi's own text of a key loses rows: composite keys run together, ``''`` is refused, 0.0 and -0.0 differ, and so do 1 and 1.0.
+    A record key tells the rows of one partition apart, so keys that the table is partitioned by need not be in it. Hudi's own text of
+    a key loses rows: composite keys run together, ``''`` is refused, 0.0 and -0.0 differ, and so do 1 and 1.0.
 
-    >>> record_key_of(["id"], T.StructType().add("id", T.LongType())), record_key_of(["id"], T.StructType().add("id", T.StringType()))
-    ('id', '_lakekit_key')
+    >>> schema = T.StructType().add("id", T.LongType()).add("name", T.StringType())
+    >>> record_key_of(["id"], schema), record_key_of(["name"], schema), record_key_of(["name", "id"], schema, partitions=["name"])
+    ('id', '_lakekit_key', 'id')
     """
-    lone = len(keys) == 1 and isinstance(schema[keys[0]].dataType, _NATIVE)
-    return keys[0] if lone else KEY
+    inner = [k for k in keys if k not in partitions] or keys
+    lone = len(inner) == 1 and isinstance(schema[inner[0]].dataType, _NATIVE)
+    return inner[0] if lone else KEY
 
 
 def key_text(keys: Iterable[str], schema: T.StructType) -> Column:
@@ -80,6 +84,15 @@ def located(rows: DataFrame, columns: Sequence[str], partitions: Sequence[str]) 
     spread = rows.withColumns({_MOVED: moved, _GONE: F.explode(sides)})
     stands = (col(ACTION) != INSERT) & (~col(_MOVED) | col(_GONE))
     return spread.select(*_meta(stands), *(_old_value(c) if c in partitions else _value(c) for c in columns))
+
+
+def partitions_met(rows: DataFrame, partitions: Sequence[str]) -> tuple[list[str], int]:
+    """The paths of the partitions in which changed rows stand, and the number of partitions in which only new rows are."""
+    new = col(ACTION) == INSERT
+    where = [F.when(new, col(c)).otherwise(col(OLD + c)).alias(c) for c in partitions]
+    each = rows.select(*where, PATH).groupBy(*map(col, partitions)).agg(F.max(PATH).alias(PATH))
+    found = first_row(each.agg(F.collect_set(PATH).alias("met"), F.count_if(col(PATH).isNull()).alias("strange")))
+    return found["met"], found["strange"]
 
 
 def _value(name: str) -> Column:

@@ -1,7 +1,8 @@
-"""How many bytes a commit of a Hudi table took out of it: Hudi's own metadata counts only what it wrote. No Spark job runs.
+"""How many bytes a commit of a Hudi table took out of it, and how many rows stand in a partition. No Spark job runs.
 
-A file that was rewritten has its size in the metadata of the commit that wrote it. Of a file group that was replaced as a whole the
-metadata knows only the name, so its folder is listed as it was before. Hudi deletes the files themselves later, when it cleans.
+Hudi's own metadata counts only what a commit wrote. A file that was rewritten has its size in the metadata of the commit that wrote it.
+Of a file group that was replaced as a whole the metadata knows only the name, so its folder is listed as it was before. Hudi deletes the
+files themselves later, when it cleans.
 """
 
 from __future__ import annotations
@@ -33,9 +34,26 @@ def _written_at(name: str) -> str:
 
 def _replaced(table: HudiTable, instant: Instant, groups: Mapping[str, frozenset[str]]) -> int:
     """The size of file groups, logs too, as they stood before an instant."""
-    view: Any = table.files_before(instant)
+    view: Any = table.files(before=instant)
     try:
         slices = [(s, ids) for partition, ids in groups.items() for s in each(view.getLatestFileSlices(partition).iterator())]
         return sum(int(s.getTotalFileSize()) for s, ids in slices if s.getFileId() in ids)
+    finally:
+        view.close()
+
+
+def fewer_rows(table: HudiTable, partitions: Iterable[str], most: int) -> bool:
+    """Whether the base files of some partitions hold fewer rows than *most*, all of them as dense as the first."""
+    view: Any = table.files()
+    rows, dense = 0.0, None
+    try:
+        for partition in partitions:
+            for file in each(view.getLatestBaseFiles(partition).iterator()):
+                size = int(file.getFileSize())
+                dense = dense or table.rows_of(file) / size
+                rows += size * dense
+                if rows >= most:
+                    return False
+        return True
     finally:
         view.close()

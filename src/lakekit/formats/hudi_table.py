@@ -174,11 +174,16 @@ class HudiTable:
         storage = self.client.getStorage()
         return int(storage.getPathInfo(path).getLength()) if storage.exists(path) else 0
 
-    def files_before(self, instant: Instant) -> Any:
-        """Hudi's view of the files as they were before an instant, from listings by this process."""
+    def rows_of(self, file: Any) -> int:
+        """How many rows a base file of Hudi's holds, by its footer."""
+        return int(self._jvm.org.apache.hudi.common.util.ParquetUtils().getRowCount(self.client.getStorage(), file.getStoragePath()))
+
+    def files(self, *, before: Instant | None = None) -> Any:
+        """Hudi's view of the files as they are, or were before an instant, from listings by this process."""
         common = self._jvm.org.apache.hudi.common
         context = common.engine.HoodieLocalEngineContext(self.client.getStorageConf())
-        done = self.client.getActiveTimeline().getCommitsTimeline().filterCompletedInstants().findInstantsBefore(instant.version)
+        done = self.client.getActiveTimeline().getCommitsTimeline().filterCompletedInstants()
+        done = done if before is None else done.findInstantsBefore(before.version)
         return common.table.view.HoodieTableFileSystemView.fileListingBasedFileSystemView(context, self.client, done)
 
     @cached_property

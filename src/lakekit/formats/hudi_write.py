@@ -31,8 +31,11 @@ _DEFAULTS = {
 }
 LISTS = {"parquet.avro.write-old-list-structure": "false"}
 """Hadoop confs of a write: with the old structure an array cannot hold a NULL, and one of one-field structs reads back as another."""
-LOCATED = {"_hoodie.spark.sql.merge.into.prepped": "true"}
+_PREPPED = "_hoodie.spark.sql.merge.into.prepped"
+LOCATED = {_PREPPED: "true"}
 """The rows say where they stand (``hudi_rows``): no index is asked."""
+INDEXED = {_PREPPED: "false", "hoodie.index.type": "SIMPLE"}
+"""Hudi looks each key up in the base files of the partitions that the rows name."""
 UNPADDED = {"hoodie.parquet.small.file.limit": "0"}
 """New rows get files of their own: padding could put a row into the file group in which its key is being deleted."""
 
