@@ -88,7 +88,7 @@ class Dimension(DimensionTable):
         """
         if first not in ("sequence", "loaded"):
             raise ConfigError(f"{self.name}: first is {first!r}; it must be 'sequence' or 'loaded'.")
-        feed = self._spelled(feed)
+        feed = self._spelled(feed, self._seen())
         if feed.partial:
             raise FeedError(f"{self.name}: scd0 keeps whole events; leave ignore_nulls and unchanged out, or use scd1(feed).")
         options = Options(dry_run, batch_id, quarantine, evolve)
@@ -223,7 +223,7 @@ class Dimension(DimensionTable):
             raise ConfigError(f"{self.name} has no column that tells inferred rows. Make it with scd2(feed, inferred='is_inferred').")
         if isinstance(members, DataFrame):
             members = changes(members, keys=shape.keys, sequence_by=shape.sequence_by)
-        members = self._spelled(members)
+        members = self._spelled(members, self._seen())
         if set(members.keys) != set(shape.keys) or len(members.sequence_by) != len(shape.sequence_by):
             raise FeedError(
                 f"{self.name}: members to infer need the table's keys, {', '.join(shape.keys)}, and as many sequence columns as it has: "

@@ -144,13 +144,16 @@ class DimensionTable(ABC):
         shape, feed = self._asked(feed, **asked, **({"type": scd} if scd != 2 else {}))
         self._make_empty(feed, shape, partition_by, **made)
 
-    def _spelled(self, feed: ChangeFeed) -> ChangeFeed:
+    def _seen(self) -> View | None:
+        """The table as it is now; ``None`` where there is none."""
+        return self._adapter.view() if self.exists() else None
+
+    def _spelled(self, feed: ChangeFeed, view: View | None) -> ChangeFeed:
         """The feed with the table's own spelling of its columns, and its keys in the order that the table remembers."""
         if not isinstance(feed, ChangeFeed):
             raise FeedError(f"{self.name}: this takes a feed, not a {type(feed).__name__}. Make one with lakekit.changes(df, …).")
-        if not self.exists():
+        if view is None:
             return feed
-        view = self._adapter.view()
         feed = spelled_like(feed, visible(view))
         keys = () if view.scd is None else scd_shape.loads(view.scd).keys
         return replace(feed, keys=keys) if sorted(keys) == sorted(feed.keys) else feed
@@ -172,7 +175,7 @@ class DimensionTable(ABC):
 
     def _asked(self, feed: ChangeFeed, **options: Any) -> tuple[Shape, ChangeFeed]:
         columns = visible(self._adapter.view()) if self.exists() else []
-        return scd_shape.asked(self.name, self._spelled(feed), columns, **options)
+        return scd_shape.asked(self.name, self._spelled(feed, self._seen()), columns, **options)
 
     def _shape(self, asker: str, *types: int) -> Shape:
         """The shape that the table remembers; raises ``ConfigError`` where it is of none of these types."""
@@ -201,7 +204,7 @@ class DimensionTable(ABC):
             raise ConfigError(f"{self.name}: history= names this very table. Name another for its versions.")
         _check_on_delete(self.name, on_delete)
         past = type(self)(self.spark, history, self.format)
-        shape, feed = past._asked(self._spelled(feed), **asked)
+        shape, feed = past._asked(self._spelled(feed, self._seen()), **asked)
         if past.exists():
             scd_shape.refuse_other(history, past._adapter.view().scd, shape)
         kind = replace(shape, type=int(operation[-1]))

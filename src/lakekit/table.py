@@ -210,13 +210,13 @@ class Table(Dimension):
         Raises ``TieConflict``, ``SchemaConflict``, ``FeedError``, and ``CommitConflict`` when rivals won every retry.
         """
         options = Options(dry_run, batch_id, quarantine, evolve, tombstone_retention)
-        feed = self._spelled(feed)
-        if self.exists():
-            view = self._adapter.view()
-            scd_shape.refuse_versions(self.name, view.scd)
-            self._check_keys(feed, view)
-        assumed = self._prepare(feed, evolve, dry_run)
-        view = assumed or self._adapter.view()
+        seen = self._seen()
+        feed = self._spelled(feed, seen)
+        if seen is not None:
+            scd_shape.refuse_versions(self.name, seen.scd)
+            self._check_keys(feed, seen)
+        view = self._prepare(feed, seen, evolve, dry_run)
+        assumed = view if dry_run else None
         return upsert.run(self._request(feed, wanted(view.schema, feed), options, assumed), tombstone_retention)
 
     def scd1(
@@ -270,7 +270,7 @@ class Table(Dimension):
         """
         view = self._adapter.view()
         if isinstance(feed_or_schema, ChangeFeed):
-            feed_or_schema = self._spelled(feed_or_schema)
+            feed_or_schema = self._spelled(feed_or_schema, view)
         operations = schema.allowed(schema.diff(view.schema, _schema_of(feed_or_schema)), allow, self.name)
         self._check_alterable(operations)
         if operations and isinstance(feed_or_schema, ChangeFeed) and view.scd is None:  # versions remember in their journal
@@ -367,14 +367,13 @@ class Table(Dimension):
         if not self.exists():
             self.create(columns)
 
-    def _prepare(self, feed: ChangeFeed, evolve: Sequence[str], dry_run: bool) -> View | None:
+    def _prepare(self, feed: ChangeFeed, view: View | None, evolve: Sequence[str], dry_run: bool) -> View:
         """Bring table and hidden column to the shape that the feed needs; a dry run assumes the shape instead."""
-        if not self.exists():
+        if view is None:
             if dry_run:
                 return View(None, _with_memory(feed.schema, wanted(feed.schema, feed)), empty=True)
             self.create(feed)
-            return None
-        view = self._adapter.view()
+            return self._adapter.view()
         check_sequence(self.name, view.schema, feed)
         operations = schema.chosen(view.schema, feed.schema, evolve, self.name)
         self._check_alterable(operations)
@@ -384,11 +383,13 @@ class Table(Dimension):
         hidden = missing_fields(view.schema, memory)
         if dry_run:
             shape = schema.applied(_with_memory(view.schema, memory), operations)
-            return replace(view, schema=shape) if operations or hidden else None
+            return replace(view, schema=shape)
+        if not operations and not hidden:
+            return view
         if hidden:
             self._adapter.add_columns(hidden)
         self._alter(operations)
-        return None
+        return self._adapter.view()
 
     def _check_journal(self, feed: ChangeFeed, operations: Iterable[schema.Operation]) -> None:
         """Before a column of the sequence is added: whether the journal, which is read only later, remembers deletes without it."""

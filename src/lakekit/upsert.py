@@ -224,10 +224,10 @@ def _remember(request: Request, plan: Plan, pinned: Pinned, token: str) -> bool:
     schema = journal_shape(request, pinned.table)
     if pinned.journal is None:
         target.journal.make(Spec(schema))
-        made = target.journal.view()
-        pinned.journal = made if made.empty else None  # not empty: a rival was faster, which looking again will find
+        beside = target.journal.view()
+        pinned.journal = beside if beside.empty else None  # not empty: a rival was faster, which looking again will find
     else:
-        pinned.journal = _reshaped(target.journal, pinned.journal, schema)
+        beside = pinned.journal = _reshaped(target.journal, pinned.journal, schema)
     stamp = journal.Stamp(request.batch_id, request.run_id, pinned.table.version)
     rows: list[DataFrame] = []
     if plan.tombstones is not None and plan.outcome.tombstones:
@@ -240,7 +240,7 @@ def _remember(request: Request, plan: Plan, pinned: Pinned, token: str) -> bool:
     for more in rows[1:]:
         union = union.unionByName(more)
     union = union.select(*(col(f.name).cast(f.dataType) for f in schema.fields))
-    target.journal.append(union.coalesce(1) if plan.few else union, target.journal.view(), token)
+    target.journal.append(union.coalesce(1) if plan.few else union, beside, token)
     return True
 
 

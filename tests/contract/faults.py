@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -141,6 +142,7 @@ def kills(spark: SparkSession, made: Sequence[Subject], rounds: int, seed: int, 
             tally.events["finished before the kill" if each.table.name in done else "caught at work"] += 1
             _mend(each, rows, tally)
             tally.rounds += 1
+        print(f"kill {k - 1} of {rounds}: {len(done)} of {len(made)} tables were done", file=sys.stderr, flush=True)
     return tallies
 
 
