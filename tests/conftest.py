@@ -34,11 +34,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByMode:
 def evaluation(request: pytest.FixtureRequest) -> Iterator[None]:
     """Spark has two ways to evaluate, compiled and interpreted; on tables of a few rows the second needs half the time.
 
-    Compiled are the random feeds in the first mode, the tests without a mode (jobs on every format among them) and what runs in
-    processes of its own.
+    Compiled are the random feeds in the first mode, the readers of sources and what runs in processes of its own.
     """
     mode = request.node.callspec.params.get("mode") if hasattr(request.node, "callspec") else None
-    compiled = mode is None or (mode == MODES[0] and request.node.path.stem in COMPILED)
+    place = request.node.path
+    compiled = place.stem in COMPILED if mode == MODES[0] else mode is None and place.parent.name == "sources"
     with ExitStack() as stack:
         for key, value in () if compiled else INTERPRETED.items():
             stack.enter_context(conf(request.getfixturevalue("spark"), key, value))

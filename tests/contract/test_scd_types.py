@@ -29,7 +29,7 @@ def deliveries(mode: Mode, seed: int) -> list[list[Row]]:
     keys = [{"feed": feed, "id": name} for feed in range(60) for name in ("k", "K", "k ")]
     sequences = [{"lsn": lsn} for lsn in (*range(8), 10, 2**40)]
     changes = random_changes(seed, keys=keys, sequences=sequences, values=VALUES, events=1500, deletes=0.12, conflicts=True)
-    batches = scramble(changes, seed=MODES.index(mode), batches=2 if mode.merge_on_read else 3)
+    batches = scramble(changes, seed=MODES.index(mode), batches=3 if mode == MODES[0] else 2)
     batches[1].append({"op": "T", "lsn": 2})
     return batches
 
