@@ -22,7 +22,9 @@ class ByMode(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         mode = _MODE.search(nodeid)
-        return mode.group(1) if mode else nodeid.split("::", 1)[0]
+        place = nodeid.split("::", 1)[0]
+        # Scopes of few tests come last: a long test alone in its own would keep one process busy while the other has nothing to do.
+        return mode.group(1) if mode else MODES[-1].format if place.endswith("test_kill.py") else place
 
 
 @pytest.hookimpl(optionalhook=True)
