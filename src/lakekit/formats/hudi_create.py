@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -28,7 +28,7 @@ def unpartitionable(data_type: T.DataType) -> Unsupported | None:
 def make(spark: SparkSession, path: str, spec: Spec, table_type: str, partitions: Sequence[str]) -> None:
     """Make the table's ``.hoodie`` folder. Instants in UTC; a hidden record key where Hudi's own text of the key would lose rows."""
     jvm: Any = spark._jvm
-    key = record_key_of(spec.keys, spec.schema, partitions)
+    key = record_key_of(spec.keys, spec.schema, () if spans_partitions(spec.properties) else partitions)
     name = path.rsplit("/", 1)[-1]
     builder = jvm.org.apache.hudi.common.table.HoodieTableMetaClient.newTableBuilder()
     builder.setTableType(table_type).setTableName(name)
@@ -40,6 +40,16 @@ def make(spark: SparkSession, path: str, spec: Spec, table_type: str, partitions
     if partitions:
         builder.setPartitionFields(",".join(partitions))
     _keep(jvm, builder.initTable(storage_conf(spark), path), spec)
+
+
+def spans_partitions(properties: Mapping[str, str]) -> bool:
+    """Whether the table's index takes one record key for one row wherever it stands, so that the partition cannot be part of the key.
+
+    >>> spans_partitions({"hoodie.index.type": "global_bloom"}), spans_partitions({"hoodie.index.type": "SIMPLE"}), spans_partitions({})
+    (True, False, False)
+    """
+    index = properties.get("hoodie.index.type", "").upper()
+    return "GLOBAL" in index or index == "RECORD_INDEX"
 
 
 def _avro(spark: SparkSession, schema: T.StructType, name: str) -> str:
