@@ -174,8 +174,9 @@ class DimensionTable(ABC):
         return (col(shape.valid_from) <= at) & (ends.isNull() | (at < ends))
 
     def _asked(self, feed: ChangeFeed, **options: Any) -> tuple[Shape, ChangeFeed]:
-        columns = visible(self._adapter.view()) if self.exists() else []
-        return scd_shape.asked(self.name, self._spelled(feed, self._seen()), columns, **options)
+        seen = self._seen()
+        columns = [] if seen is None else visible(seen)
+        return scd_shape.asked(self.name, self._spelled(feed, seen), columns, **options)
 
     def _shape(self, asker: str, *types: int) -> Shape:
         """The shape that the table remembers; raises ``ConfigError`` where it is of none of these types."""

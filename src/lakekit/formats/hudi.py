@@ -190,14 +190,13 @@ class Hudi(Adapter):
         For a row that says where it stands Hudi 1.0.2 makes a schema of its own, at about a third, for each column, of what it costs to
         read one key from a file.
         """
-        size = changes.inserts + changes.updates + changes.deletes
-        if size < MANY_ROWS or not changes.kept:
+        if changes.size < MANY_ROWS or not changes.kept:
             return LOCATED
         met, strange = partitions_met(changes.rows, table.partition_columns)
         if strange or len(met) > MANY_PARTITIONS:
             return LOCATED
         with translated(self.table, "listing its files"):
-            return INDEXED if fewer_rows(table, met, size * len(table.schema.fields) // 3) else LOCATED
+            return INDEXED if fewer_rows(table, met, changes.size * len(table.schema.fields) // 3) else LOCATED
 
     def _check_keys(self, table: HudiTable, changes: ChangeSet) -> None:
         known, inner = set(table.record_key), set(changes.keys) - set(table.partition_columns)
