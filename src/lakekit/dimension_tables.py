@@ -205,18 +205,19 @@ class DimensionTable(ABC):
             raise ConfigError(f"{self.name}: history= names this very table. Name another for its versions.")
         _check_on_delete(self.name, on_delete)
         past = type(self)(self.spark, history, self.format)
-        shape, feed = past._asked(self._spelled(feed, self._seen()), **asked)
-        if past.exists():
-            scd_shape.refuse_other(history, past._adapter.view().scd, shape)
+        seen, seen_past = self._seen(), past._seen()
+        shape, feed = past._asked(self._spelled(feed, seen), **asked)
+        if seen_past is not None:
+            scd_shape.refuse_other(history, seen_past.scd, shape)
         kind = replace(shape, type=int(operation[-1]))
         previous = _previous(shape, kind.type)
         taken = [name for c in previous if (name := find(feed.columns, previous_name(c)))]
         if taken:
             raise FeedError(f"{self.name}: the feed has a column {', '.join(taken)}, which type 3 writes itself. Rename or drop it.")
         columns = _present(feed, shape, kind.type)
-        if self.exists():
-            scd_shape.refuse_other(self.name, self._adapter.view().scd, kind)
-            new = [f for f in columns.fields if f.name not in self._adapter.view().columns]
+        if seen is not None:
+            scd_shape.refuse_other(self.name, seen.scd, kind)
+            new = [f for f in columns.fields if f.name not in seen.columns]
             if new and not options.dry_run and "add" in options.evolve:
                 self._adapter.add_columns(new)
         elif not options.dry_run:
@@ -239,14 +240,13 @@ class DimensionTable(ABC):
     ) -> Commit:
         """Apply a feed to the versions of this table."""
         _check_on_delete(self.name, on_delete)
-        assumed = self._shaped(shape, feed, options)
-        view = assumed or self._adapter.view()
+        view = self._shaped(shape, feed, options)
         remembers = scd_shape.memory(view.schema, feed, shape)
         past = replace(scd_shape.history(self.name, view.schema, shape, remembers), **more)
         if silent:
             remembers, past = replace(remembers, partial=False), replace(past, partial=False)
         verb = replace(_verb(operation, past, on_delete), silent=silent, second=second, present=present)
-        request = self._request(feed, remembers, options, assumed, verb)
+        request = self._request(feed, remembers, options, view, verb)
         commit = upsert.run(request, options.tombstone_retention)
         if shape.surrogate_key is None or commit.dry_run:
             return commit
@@ -254,27 +254,29 @@ class DimensionTable(ABC):
         old = new.limit(0) if commit.version_before is None else self._adapter.read(commit.version_before)
         return replace(commit, rekeyed=rekeyed(past, shape.surrogate_key, old, new))
 
-    def _request(self, feed: ChangeFeed, remembers: Memory, options: Options, assumed: View | None, verb: Verb | None = None) -> Request:
+    def _request(self, feed: ChangeFeed, remembers: Memory, options: Options, view: View, verb: Verb | None = None) -> Request:
+        """The upsert of a feed; *view* is the table's shape, which a dry run does not give it and therefore assumes."""
+        assumed = view if options.dry_run else None
         bad = self._beside(options.quarantine or quarantine_name(self.name))
         target = Target(self._adapter, self._beside(journal_name(self.name)), bad)
         return Request(target, feed, remembers, options.batch_id or uuid.uuid4().hex, options.dry_run, assumed, verb)
 
-    def _shaped(self, shape: Shape, feed: ChangeFeed, options: Options) -> View | None:
+    def _shaped(self, shape: Shape, feed: ChangeFeed, options: Options) -> View:
         """Bring the table to the shape that the feed needs; a dry run assumes the shape instead."""
-        if not self.exists():
+        view = self._seen()
+        if view is None:
             if options.dry_run:
                 return View(None, scd_shape.empty_schema(feed, shape), empty=True, scd=shape.dumps())
             self._make_empty(feed, shape)
-            return None
-        view = self._adapter.view()
+            return self._adapter.view()
         scd_shape.refuse_other(self.name, view.scd, shape)
         operations = schema.chosen(view.schema, feed.schema, options.evolve, self.name)
         check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
         self._check_alterable(operations)
         if options.dry_run:
-            return replace(view, schema=schema.applied(view.schema, operations)) if operations else None
+            return replace(view, schema=schema.applied(view.schema, operations))
         self._alter(operations)
-        return None
+        return self._adapter.view() if operations else view
 
     def _make(self, columns: T.StructType, keys: tuple[str, ...], shape: Shape, partition_by: Any = (), **made: Any) -> None:
         """Make an empty table that remembers its shape."""

@@ -216,8 +216,7 @@ class Table(Dimension):
             scd_shape.refuse_versions(self.name, seen.scd)
             self._check_keys(feed, seen)
         view = self._prepare(feed, seen, evolve, dry_run)
-        assumed = view if dry_run else None
-        return upsert.run(self._request(feed, wanted(view.schema, feed), options, assumed), tombstone_retention)
+        return upsert.run(self._request(feed, wanted(view.schema, feed), options, view), tombstone_retention)
 
     def scd1(
         self,
