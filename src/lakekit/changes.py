@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit.columns import all_of, any_of, as_condition, canonical_float, col, find, fit, quoted
+from lakekit.columns import all_of, any_of, as_condition, canonical_float, check_condition, col, find, fit, quoted
 from lakekit.errors import FeedError, SchemaConflict
 from lakekit.guard import Guard
 
@@ -170,19 +169,7 @@ def _check(feed: ChangeFeed) -> None:
             raise FeedError(f"{name} is {feed.df.schema[name].dataType.simpleString()}; a key or sequence column must be a plain value.")
     for role in ("delete_when", "upsert_when", "truncate_when"):
         if getattr(feed, role) is not None:
-            _check_condition(feed.df, role, getattr(feed, role))
-
-
-def _check_condition(df: DataFrame, role: str, given: str | Column) -> None:
-    """Let Spark read a condition now: later it would fail with a text that repeats the condition, and the values in it."""
-    try:
-        kind = df.select(as_condition(given)).schema.fields[0].dataType
-    except AnalysisException as error:
-        raise FeedError(
-            f"{role} is no SQL condition over the feed's columns ({error.getErrorClass()}). The feed has: {', '.join(df.columns)}."
-        ) from error
-    if not isinstance(kind, (T.BooleanType, T.NullType)):
-        raise FeedError(f"{role} is {kind.simpleString()}, not true or false. Write a comparison, such as \"op = 'D'\".")
+            check_condition(feed.df, getattr(feed, role), role, "feed", feed.df.columns, FeedError)
 
 
 def events(

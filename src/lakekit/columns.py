@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import reduce
 
-from pyspark.sql import Column
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lakekit.errors import SchemaConflict
+from lakekit.errors import LakekitError, SchemaConflict
 
 _MICROS_PER_DAY = 86_400_000_000
 _ZONE = r"(Z|UTC|GMT|[+-]\d{1,2}(:?\d{2}){0,2}|\[[^\]]+\]|[ ][A-Za-z]+/[A-Za-z_/]+)\s*$"
@@ -33,6 +34,21 @@ def col(name: str) -> Column:
 def as_condition(given: str | Column) -> Column:
     """A condition that the user gave as SQL or as a column."""
     return F.expr(given) if isinstance(given, str) else given
+
+
+def check_condition(df: DataFrame, given: str | Column, role: str, of: str, shown: Sequence[str], error: type[LakekitError]) -> None:
+    """Let Spark read a condition now: later it would fail with a text that repeats the condition, and the values in it.
+
+    Raises *error* where it is none: *role* names it, *of* whose columns it is about, *shown* those columns.
+    """
+    try:
+        kind = df.select(as_condition(given)).schema.fields[0].dataType
+    except AnalysisException as failed:
+        raise error(
+            f"{role} is no SQL condition over the {of}'s columns ({failed.getErrorClass()}). The {of} has: {', '.join(shown)}."
+        ) from failed
+    if not isinstance(kind, (T.BooleanType, T.NullType)):
+        raise error(f"{role} is {kind.simpleString()}, not true or false. Write a comparison, such as \"op = 'D'\".")
 
 
 def all_of(conditions: Iterable[Column]) -> Column:

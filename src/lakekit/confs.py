@@ -20,6 +20,11 @@ _piles: dict[tuple[int, str], list[_Entry]] = {}
 _lock = threading.Lock()
 
 
+def session_number(spark: SparkSession) -> int:
+    """A number that tells sessions apart, the same for all Python objects of one."""
+    return int(spark._jsparkSession.hashCode())
+
+
 def shuffle_partitions(spark: SparkSession) -> int:
     """How many partitions a session's shuffles have."""
     return int(spark.conf.get("spark.sql.shuffle.partitions") or 200)
@@ -35,7 +40,7 @@ def confs(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[None]:
         else:
             spark.conf.set(key, value)
 
-    with _held(int(spark._jsparkSession.hashCode()), wanted, lambda key: spark.conf.get(key, None), put):
+    with _held(session_number(spark), wanted, lambda key: spark.conf.get(key, None), put):
         yield
 
 

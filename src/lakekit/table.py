@@ -12,14 +12,13 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 
-from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit import journal, reconcile, scd_shape, schema, upsert
 from lakekit.changes import HIDDEN, ChangeFeed, check_columns
-from lakekit.columns import col, find, fit
+from lakekit.columns import check_condition, col, find, fit
 from lakekit.commit import Commit
 from lakekit.dimension import Dimension, Surrogate
 from lakekit.dimension_tables import Options
@@ -345,13 +344,7 @@ class Table(Dimension):
         """Raise ``ConfigError`` unless Spark can read the condition; Spark's own error repeats it, and the values in it."""
         if not isinstance(where, str):
             raise ConfigError(f'{self.name}: where is a {type(where).__name__}. Write the condition as SQL text, like "id = 1".')
-        try:
-            self._adapter.read(view.version).where(where)
-        except AnalysisException as error:
-            raise ConfigError(
-                f"{self.name}: where is no SQL condition over the table's columns ({error.getErrorClass()}). "
-                f"The table has: {', '.join(visible(view))}."
-            ) from error
+        check_condition(self._adapter.read(view.version), where, f"{self.name}: where", "table", visible(view), ConfigError)
 
     def _check_keys(self, feed: ChangeFeed, view: View) -> None:
         """Raise ``ConfigError`` where the table was made for other keys: rows that are one to them would be two to this feed."""

@@ -200,10 +200,11 @@ def _look_again(
     landing = target.table.landing(pinned.table, token, wrote=wrote)
     alone = landing.alone and _journal_alone(target, pinned, token, journal_wrote)
     if plan.second is not None:
-        # What stands even where a rival wins the second table: the next attempt would take these events for repeated ones.
-        history.append((replace(plan.outcome, inserted=0, updated=0, deleted=0), landing))
-        landing = plan.second(token)
-        history.pop()
+        try:
+            landing = plan.second(token)
+        except CommitConflict:  # the first table stands, and the next attempt would take these events for repeated ones
+            history.append((replace(plan.outcome, inserted=0, updated=0, deleted=0), landing))
+            raise
     elif request.verb is not None and request.verb.second is not None:
         landing = Landing(alone=True, version=_shown(request, pinned).version)
     history.append((plan.outcome, landing))

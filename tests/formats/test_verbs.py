@@ -64,9 +64,11 @@ def test_life_of_a_table(spark: SparkSession, mode: Mode) -> None:
     with pytest.raises(lk.errors.DataRejected, match="does not meet the condition") as refused:
         table.overwrite(rows(spark, (8, "h", "EU")), where="region = '4711'")
     assert "4711" not in str(refused.value)
-    for wrong in ("nope = '4711'", "id === '4711'", "id + 4711"):  # Spark's own errors repeat the condition, and the values in it
+    unread = r"where is no SQL condition .* The table has: id, name, region, at"
+    # Spark's own errors repeat the condition, and the values in it
+    for wrong, told in (("nope = '4711'", unread), ("id === '4711'", unread), ("id + 4711", "where is int, not true or false")):
         for verb in (table.delete, lambda condition: table.overwrite(rows(spark), where=condition)):
-            with pytest.raises(lk.errors.ConfigError, match=r"where is no SQL condition .* The table has: id, name, region, at") as refused:
+            with pytest.raises(lk.errors.ConfigError, match=told) as refused:
                 verb(wrong)
             assert "4711" not in str(refused.value)
     assert names(table) == {(1, "a"), (7, "g")}

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.columns import col, quoted
-from lakekit.confs import ONE_JOB, confs, shuffle_partitions
+from lakekit.confs import ONE_JOB, confs, session_number, shuffle_partitions
 from lakekit.errors import LakekitError, TableNotFound
 from lakekit.formats import session_catalog as catalog
 from lakekit.formats.base import (
@@ -45,7 +46,7 @@ _TYPE_WIDENING = "delta.enableTypeWidening"
 _PATIENCE = 20  # tenths of a second
 _PARTITION_BYTES = 32 << 20  # of compressed files, that one task of a MERGE shuffles
 _MOST_TASKS = 200  # Spark's own default
-_STATEMENT = threading.RLock()
+_STATEMENTS: defaultdict[int, Any] = defaultdict(threading.RLock)
 _NO_TRANSFORM = unsupported(
     "Delta partitions by stored columns only",
     instead="add the value as a column in the source and partition by that, or use liquid clustering",
@@ -202,8 +203,10 @@ class Delta(Adapter):
 
     @contextmanager
     def _marked(self, token: str, session: SparkSession | None = None, **more: str) -> Iterator[None]:
-        """Mark the commit of a statement, by a conf that all threads share: one thread at a time, or a commit would bear another's mark."""
-        with _STATEMENT, confs(session or self.spark, {"spark.databricks.delta.commitInfo.userMetadata": _mark(token), **more}):
+        """Mark the commit of a statement by a conf of the session: one thread of it at a time, or a commit would bear another's mark."""
+        session = session or self.spark
+        wanted = {"spark.databricks.delta.commitInfo.userMetadata": _mark(token), **more}
+        with _STATEMENTS[session_number(session)], confs(session, wanted):
             yield
 
     def apply(self, view: View, changes: ChangeSet, token: str) -> None:

@@ -29,6 +29,7 @@ from lakekit.formats.base import (
     unsupported,
 )
 from lakekit.formats.failures import translated
+from lakekit.formats.iceberg_columns import in_present_columns
 from lakekit.formats.partition_values import EMPTY_TEXT, JULIAN_DATE, PartitionValue
 from lakekit.formats.session_catalog import is_path
 from lakekit.formats.sql import columns_ddl, dotted, merge, named, nested_ddl, properties_ddl, replace_where, text
@@ -151,17 +152,14 @@ class Iceberg(Adapter):
         return self._evolved(self.spark.table(self._at(version)), version)
 
     def _evolved(self, rows: DataFrame, version: str | None) -> DataFrame:
-        """The rows of the current snapshot in the table's present columns: new columns make no snapshot, so it lacks them."""
-        present = self.spark.table(self.full_name).schema
-        if version is None or rows.schema == present:
+        """The rows of the current snapshot in the table's present columns; those of an earlier one as they were."""
+        if version is None:
             return rows
         table = self._load()
         snapshot = table.currentSnapshot()
-        if snapshot is None or str(snapshot.snapshotId()) != version:
-            return rows  # an earlier version, as it was
-        then, now = table.schemas().get(snapshot.schemaId()), table.schema()
-        before = {f.name: then.findColumnName(now.findField(f.name).fieldId()) for f in present.fields}
-        return rows.select(*(_grown(rows, before[f.name], f.dataType).alias(f.name) for f in present.fields))
+        if snapshot is None or str(snapshot.snapshotId()) != version or snapshot.schemaId() in (None, table.schema().schemaId()):
+            return rows
+        return in_present_columns(rows, table, snapshot, self.spark.table(self.full_name).schema)
 
     def _at(self, version: str | None) -> str:
         return self.full_name if version is None else f"{self.full_name}.{quoted(f'snapshot_id_{version}')}"
@@ -365,22 +363,6 @@ class Iceberg(Adapter):
     def drop(self) -> None:
         with translated(self.table, "dropping it"):
             self.spark.sql(f"DROP TABLE IF EXISTS {self.full_name} PURGE")
-
-
-def _grown(rows: DataFrame, name: str | None, wanted: T.DataType) -> Column:
-    """A column in a type that has grown since: NULL where it was not there."""
-    return F.lit(None).cast(wanted) if name is None else _widened(col(name), rows.schema[name].dataType, wanted)
-
-
-def _widened(value: Column, stored: T.DataType, wanted: T.DataType) -> Column:
-    if not isinstance(stored, T.StructType) or not isinstance(wanted, T.StructType):
-        return value.cast(wanted)
-    names = stored.names
-    fields = [
-        (_widened(value[f.name], stored[f.name].dataType, f.dataType) if f.name in names else F.lit(None).cast(f.dataType)).alias(f.name)
-        for f in wanted.fields
-    ]
-    return F.when(value.isNotNull(), F.struct(*fields))
 
 
 def in_partitions(partitions: Mapping[str, tuple[str, ...]]) -> Column:
