@@ -93,14 +93,14 @@ class Dimension(DimensionTable):
             raise FeedError(f"{self.name}: scd0 keeps whole events; leave ignore_nulls and unchanged out, or use scd1(feed).")
         options = Options(dry_run, batch_id, quarantine, evolve)
         shape = Shape(feed.keys, feed.sequence_by, type=0)
-        view = self._shaped(shape, feed, options)
+        view, make = self._shaped(shape, feed, options)
         check_sequence(self.name, view.schema, feed)
         remembers = replace(memory_of(view.schema, feed), partial=False)
 
         def plan(request: Request, batch: Batch, pinned: Pinned, stack: ExitStack) -> Plan:
             return plan_first.plan(request, batch, pinned, stack, loaded=first == "loaded")
 
-        return upsert.run(self._request(feed, remembers, options, view, Verb("scd0", plan, plan_first.only_upserts)))
+        return upsert.run(self._request(feed, remembers, options, view, Verb("scd0", plan, plan_first.only_upserts), [make]))
 
     def scd3(
         self,

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -220,10 +221,9 @@ class DimensionTable(ABC):
             new = [f for f in columns.fields if f.name not in seen.columns]
             if new and not options.dry_run and "add" in options.evolve:
                 self._adapter.add_columns(new)
-        elif not options.dry_run:
-            self._make(columns, shape.keys, kind)
+        make = partial(self._make, columns, shape.keys, kind) if seen is None else None
         more: dict[str, Any] = {"previous": previous, "whole": bool(previous)}
-        return past._versioned(operation, shape, feed, on_delete, options, second=self._adapter, present=columns, **more)
+        return past._versioned(operation, shape, feed, on_delete, options, second=self._adapter, make=make, present=columns, **more)
 
     def _versioned(
         self,
@@ -234,19 +234,20 @@ class DimensionTable(ABC):
         options: Options,
         *,
         second: Adapter | None = None,
+        make: Callable[[], None] | None = None,
         present: T.StructType | None = None,
         silent: bool = False,
         **more: Any,
     ) -> Commit:
-        """Apply a feed to the versions of this table."""
+        """Apply a feed to the versions of this table; *make* makes the *second* one where that is missing."""
         _check_on_delete(self.name, on_delete)
-        view = self._shaped(shape, feed, options)
+        view, own = self._shaped(shape, feed, options)
         remembers = scd_shape.memory(view.schema, feed, shape)
         past = replace(scd_shape.history(self.name, view.schema, shape, remembers), **more)
         if silent:
             remembers, past = replace(remembers, partial=False), replace(past, partial=False)
         verb = replace(_verb(operation, past, on_delete), silent=silent, second=second, present=present)
-        request = self._request(feed, remembers, options, view, verb)
+        request = self._request(feed, remembers, options, view, verb, makes=(own, make))
         commit = upsert.run(request, options.tombstone_retention)
         if shape.surrogate_key is None or commit.dry_run:
             return commit
@@ -254,29 +255,42 @@ class DimensionTable(ABC):
         old = new.limit(0) if commit.version_before is None else self._adapter.read(commit.version_before)
         return replace(commit, rekeyed=rekeyed(past, shape.surrogate_key, old, new))
 
-    def _request(self, feed: ChangeFeed, remembers: Memory, options: Options, view: View, verb: Verb | None = None) -> Request:
-        """The upsert of a feed; *view* is the table's shape, which a dry run does not give it and therefore assumes."""
-        assumed = view if options.dry_run else None
+    def _request(
+        self,
+        feed: ChangeFeed,
+        remembers: Memory,
+        options: Options,
+        view: View,
+        verb: Verb | None = None,
+        makes: Iterable[Callable[[], None] | None] = (),
+    ) -> Request:
+        """The upsert of a feed into a table of the shape *view*; *makes* make what is missing, once the batch is accepted."""
+        wanted = [] if options.dry_run else [make for make in makes if make is not None]
+
+        def make() -> None:
+            for one in wanted:
+                one()
+
         bad = self._beside(options.quarantine or quarantine_name(self.name))
         target = Target(self._adapter, self._beside(journal_name(self.name)), bad)
-        return Request(target, feed, remembers, options.batch_id or uuid.uuid4().hex, options.dry_run, assumed, verb)
+        assumed = view if options.dry_run or wanted else None
+        batch_id = options.batch_id or uuid.uuid4().hex
+        return Request(target, feed, remembers, batch_id, options.dry_run, assumed, make if wanted else None, verb)
 
-    def _shaped(self, shape: Shape, feed: ChangeFeed, options: Options) -> View:
-        """Bring the table to the shape that the feed needs; a dry run assumes the shape instead."""
+    def _shaped(self, shape: Shape, feed: ChangeFeed, options: Options) -> tuple[View, Callable[[], None] | None]:
+        """Bring the table to the shape that the feed needs, which a dry run assumes; of a missing table the shape, and what makes it."""
         view = self._seen()
         if view is None:
-            if options.dry_run:
-                return View(None, scd_shape.empty_schema(feed, shape), empty=True, scd=shape.dumps())
-            self._make_empty(feed, shape)
-            return self._adapter.view()
+            assumed = View(None, scd_shape.empty_schema(feed, shape), empty=True, scd=shape.dumps())
+            return assumed, partial(self._make_empty, feed, shape)
         scd_shape.refuse_other(self.name, view.scd, shape)
         operations = schema.chosen(view.schema, feed.schema, options.evolve, self.name)
         check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
         self._check_alterable(operations)
         if options.dry_run:
-            return replace(view, schema=schema.applied(view.schema, operations))
+            return replace(view, schema=schema.applied(view.schema, operations)), None
         self._alter(operations)
-        return self._adapter.view() if operations else view
+        return self._adapter.view() if operations else view, None
 
     def _make(self, columns: T.StructType, keys: tuple[str, ...], shape: Shape, partition_by: Any = (), **made: Any) -> None:
         """Make an empty table that remembers its shape."""

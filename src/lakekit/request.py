@@ -54,7 +54,11 @@ class Verb:
 
 @dataclass(frozen=True)
 class Request:
-    """One upsert, fully described; *assumed* stands for a table that a dry run does not create."""
+    """One upsert, fully described.
+
+    *assumed* is the shape of a table that does not have it yet. *make* gives it that shape once the batch as a whole is accepted, so that
+    a refused one leaves nothing behind; a dry run only assumes it.
+    """
 
     target: Target
     feed: ChangeFeed
@@ -62,6 +66,7 @@ class Request:
     batch_id: str
     dry_run: bool = False
     assumed: View | None = None
+    make: Callable[[], None] | None = None
     verb: Verb | None = None
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Literal
 
@@ -215,7 +215,8 @@ class Table(Dimension):
             scd_shape.refuse_versions(self.name, seen.scd)
             self._check_keys(feed, seen)
         view = self._prepare(feed, seen, evolve, dry_run)
-        return upsert.run(self._request(feed, wanted(view.schema, feed), options, view), tombstone_retention)
+        make = partial(self.create, feed) if seen is None else None
+        return upsert.run(self._request(feed, wanted(view.schema, feed), options, view, makes=[make]), tombstone_retention)
 
     def scd1(
         self,
@@ -360,12 +361,9 @@ class Table(Dimension):
             self.create(columns)
 
     def _prepare(self, feed: ChangeFeed, view: View | None, evolve: Sequence[str], dry_run: bool) -> View:
-        """Bring table and hidden column to the shape that the feed needs; a dry run assumes the shape instead."""
+        """Bring table and hidden column to the shape that the feed needs; of a missing table, and in a dry run, assume the shape."""
         if view is None:
-            if dry_run:
-                return View(None, _with_memory(feed.schema, wanted(feed.schema, feed)), empty=True)
-            self.create(feed)
-            return self._adapter.view()
+            return View(None, _with_memory(feed.schema, wanted(feed.schema, feed)), empty=True)
         check_sequence(self.name, view.schema, feed)
         operations = schema.chosen(view.schema, feed.schema, evolve, self.name)
         self._check_alterable(operations)

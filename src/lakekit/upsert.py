@@ -58,15 +58,17 @@ def _applied(request: Request) -> Commit:
     """Apply the feed; retry on a fresh view while rivals interfere. Raises ``TieConflict``, ``FeedError``, ``CommitConflict``."""
     started = time.monotonic()
     with ExitStack() as stack:
-        second = request.verb.second if request.verb else None
-        if not request.dry_run:
-            stack.enter_context(request.target.table.guard())
-            if second is not None:
-                stack.enter_context(second.guard())
+        alone = stack.enter_context(ExitStack())
+        if request.make is None:
+            _hold_off(request, alone)
         first = request.assumed or request.target.table.view()
-        shown = first if second is None else View(None, first.schema) if request.dry_run and not second.exists() else second.view()
         batch = stack.enter_context(evaluated(request, first))
         refuse(request, batch)
+        if request.make is not None:
+            request, first = _made(request, first)
+            _hold_off(request, alone)
+        second = request.verb.second if request.verb else None
+        shown = first if second is None else second.view() if second.exists() else View(None, first.schema)
         history: list[tuple[Outcome, Landing]] = []
 
         def once(attempt: int) -> Commit | None:
@@ -74,6 +76,24 @@ def _applied(request: Request) -> Commit:
             return _commit(request, batch, shown, history, attempt, time.monotonic() - started) if done else None
 
         return insisting(request.target.table.table, once)
+
+
+def _hold_off(request: Request, stack: ExitStack) -> None:
+    """Hold other writers off the table, and off the second one of a verb of two."""
+    if not request.dry_run:
+        stack.enter_context(request.target.table.guard())
+        if request.verb is not None and request.verb.second is not None:
+            stack.enter_context(request.verb.second.guard())
+
+
+def _made(request: Request, assumed: View) -> tuple[Request, View]:
+    """The request once its table stands. Raises ``CommitConflict`` where a rival has made it meanwhile, in another shape."""
+    assert request.make is not None
+    request.make()
+    view = request.target.table.view()
+    if {c.lower() for c in view.columns} != {c.lower() for c in assumed.columns}:
+        raise CommitConflict(f"{request.target.table.table}: another writer has just made it with other columns. Run the same batch again.")
+    return replace(request, assumed=None, make=None), view
 
 
 def insisting(table: str, once: Callable[[int], Commit | None]) -> Commit:

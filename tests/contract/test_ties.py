@@ -64,6 +64,21 @@ def test_fail_and_quarantine(new: Callable[..., Subject]) -> None:
 
 
 @in_plain_modes
+def test_a_first_batch_that_is_refused_leaves_no_table(new: Callable[..., Subject]) -> None:
+    subject = new("ties_first", "id int, seq bigint, op string, a string, b short", RULES, delete_when="op = 'D'", except_columns=["op"])
+    table, feed = subject.table, subject.feed([up(1, 5, "s3cret", 5), up(1, 5, "s3cret too", 5)])
+    history = f"{table.name}_history"
+    for verb in (table.upsert, table.scd2, lambda feed: table.scd4(feed, history=history)):
+        with pytest.raises(lk.errors.TieConflict):
+            verb(feed)
+        assert not table.exists() and not files(subject.spark, table.name)
+    assert not lk.Table(subject.spark, history, subject.mode.format).exists()
+    subject.upsert([up(n, 1, "narrow", n) for n in range(3)])  # made now, of a type that some formats store wider
+    subject.upsert([up(n, 2, "narrow", n) for n in range(2, 4)])
+    subject.check()
+
+
+@in_plain_modes
 def test_content(new: Callable[..., Subject]) -> None:
     subject = new("content", SCHEMA, RULES, delete_when="op = 'D'", except_columns=["op"], ties="content")
     ledger = Ledger(RULES)

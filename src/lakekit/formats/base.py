@@ -260,10 +260,6 @@ class Adapter(ABC):
         with _LOCKS[self.name, self.table]:
             yield
 
-    def storable(self, schema: T.StructType, keys: Sequence[str]) -> T.StructType:
-        """The schema as the format stores it."""
-        return schema
-
     def unstorable(self, schema: T.StructType, partition_columns: Sequence[str]) -> Unstorable:
         """Which values of the partition columns the format would give back as others, by column."""
         refused = {value: entry.reason for value, entry in self.partition_values.items() if isinstance(entry, Unsupported)}
