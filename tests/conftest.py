@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.contract.harness import MODES, conf
+from tests.contract.harness import MODES, Mode, conf
 
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 COMPILED = {"test_random_feeds", "test_scd2_random"}
@@ -38,10 +38,23 @@ def evaluation(request: pytest.FixtureRequest) -> Iterator[None]:
 
     Compiled are the random feeds in the first mode, the readers of sources and what runs in processes of its own.
     """
-    mode = request.node.callspec.params.get("mode") if hasattr(request.node, "callspec") else None
-    place = request.node.path
+    mode, place = _mode(request), request.node.path
     compiled = place.stem in COMPILED if mode == MODES[0] else mode is None and place.parent.name == "sources"
     with ExitStack() as stack:
         for key, value in () if compiled else INTERPRETED.items():
             stack.enter_context(conf(request.getfixturevalue("spark"), key, value))
         yield
+
+
+@pytest.fixture(autouse=True)
+def forgetful(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Delta keeps the state of every table that it has met for an hour; hundreds of them fill half of the heap."""
+    yield
+    mode = _mode(request)
+    if mode is not None and mode.format == "delta":
+        request.getfixturevalue("spark")._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+
+
+def _mode(request: pytest.FixtureRequest) -> Mode | None:
+    """The table format and mode that a test runs in, where it has one."""
+    return request.node.callspec.params.get("mode") if hasattr(request.node, "callspec") else None

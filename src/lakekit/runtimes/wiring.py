@@ -53,7 +53,7 @@ WIRING = (
         catalog_conf="spark.sql.catalog.spark_catalog",
         catalogs=("org.apache.spark.sql.delta.catalog.DeltaCatalog",),
         # Delta rebuilds a table's state in 50 tasks by default; a laptop has no use for them.
-        local={"spark.databricks.delta.snapshotPartitions": "2"},
+        local={"spark.databricks.delta.snapshotPartitions": "1"},
     ),
     Wiring(
         "iceberg",

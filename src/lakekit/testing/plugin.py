@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 # Tests are many short plans over few rows: the JVM's optimising compiler costs them more than it gives (40 % of all CPU time).
 # Alone, the quick one is given 48 MB for its code, which many tests fill: methods would be thrown out and compiled again for ever.
-QUICK = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"}
+# And nobody will look at the plans of the last thousand statements, which Spark keeps for a UI that is off.
+QUICK = {
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
+    "spark.sql.ui.retainedExecutions": "20",
+}
 
 
 @pytest.fixture(scope="session")
