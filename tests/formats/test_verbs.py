@@ -37,7 +37,7 @@ def test_a_place_with_a_blank_in_its_path(spark: SparkSession, tmp_path: Path) -
     assert lk.Table(spark, table.name).format == "delta" and names(table) == set()
     assert (tmp_path / "with a blank" / "delta" / "_delta_log").is_dir()
     if any(mode.format == "hudi" for mode in MODES):
-        with pytest.raises(lk.errors.UnsupportedOperation, match="Hudi finds no table by name in .* because of a blank"):
+        with pytest.raises(lk.errors.UnsupportedOperation, match=r"Hudi finds no table by name in .* because of a blank"):
             lk.Table(spark, "blanks.hudi", format="hudi").create(SCHEMA)
         by_path = lk.Table(spark, f"{tmp_path}/with a blank/hudi", format="hudi")
         by_path.create(SCHEMA)

@@ -161,6 +161,8 @@ def test_a_plan_raises_what_the_run_would_before_it_writes(
     for command in ("plan", "run"):
         assert main([command, str(tidy)]) == 1
         assert "jobs_not.a: no Iceberg table" in capsys.readouterr().err
+    assert main(["plan", *given, "steps=[scd7, unknown_member]"]) == 0
+    assert "2. unknown_member: runs; its effect cannot be told before" in capsys.readouterr().out
     assert files(warehouse) == before
 
 
@@ -173,5 +175,8 @@ def test_a_failing_step_ends_the_run(spark: SparkSession, orders: Path, caplog: 
     assert (done["step"], done["number"], done["status"], done["deleted"]) == ("delete", 1, "done", 1)
     assert (failed["step"], failed["number"], failed["status"], failed["error"]) == ("evolve", 2, "failed", "SchemaConflict")
     assert "channel" in failed["message"] and rows(spark, "jobs_fail.orders", "id") == [("2",), ("3",)]
+    with pytest.raises(SourceError, match=r"foo://x/y cannot be read as .*: .*No FileSystem for scheme"):
+        settings = ["source.dms.path=foo://x/y", "source.dms.format=csv"]
+        job.run(job.load(orders, arguments={"table": "jobs_fail.orders", "day": "day1"}, settings=settings), spark)
     with pytest.raises(SourceError, match="nowhere"):
         job.run(job.load(orders, arguments={"table": "jobs_fail.orders", "day": "nowhere"}), spark)

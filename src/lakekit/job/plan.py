@@ -11,6 +11,7 @@ from lakekit.job.bind import Call
 from lakekit.job.log import summary
 from lakekit.job.run import Work, open_session
 from lakekit.job.spec import Job
+from lakekit.job.steps import CONTENT
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -74,6 +75,8 @@ def _predict(work: Work) -> Iterator[Prediction]:
 
 
 def _outcome(work: Work, step: Call, allowed: tuple[str, ...]) -> Any:
+    if work.creation is not None and not any(map(step.takes, CONTENT)):
+        return None  # it acts on rows of a table that is yet to be made
     if step.takes("dry_run"):
         return work.call(step, dry_run=True, **_evolved(step, allowed))
     return _schema_changes(work, step) if step.takes("allow") else None
