@@ -142,8 +142,13 @@ def _named(known: Sequence[str], names: str | Sequence[str], role: str) -> tuple
     found = tuple(find(known, name) for name in wanted)
     missing = [name for name, hit in zip(wanted, found, strict=True) if hit is None]
     if missing:
-        raise FeedError(f"{role}: the feed has no column {', '.join(missing)}. It has: {', '.join(known)}.")
+        raise FeedError(f"{role}: the feed has no column {', '.join(missing)}. It has: {', '.join(_shown(known))}.")
     return tuple(name for name in found if name is not None)
+
+
+def _shown(columns: Iterable[str]) -> list[str]:
+    """The columns that a message names: not those that readers add for lakekit."""
+    return [name for name in columns if name not in RESERVED]
 
 
 def _check(feed: ChangeFeed) -> None:
@@ -169,7 +174,7 @@ def _check(feed: ChangeFeed) -> None:
             raise FeedError(f"{name} is {feed.df.schema[name].dataType.simpleString()}; a key or sequence column must be a plain value.")
     for role in ("delete_when", "upsert_when", "truncate_when"):
         if getattr(feed, role) is not None:
-            check_condition(feed.df, getattr(feed, role), role, "feed", feed.df.columns, FeedError)
+            check_condition(feed.df, getattr(feed, role), role, "feed", _shown(feed.df.columns), FeedError)
 
 
 def events(

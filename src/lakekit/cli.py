@@ -1,6 +1,6 @@
 """The command line: ``lakekit run | plan | doctor | jars``.
 
-Exit codes: 0 done, 1 failed, 2 a wrong argument or job file, 3 data rejected by a declared policy.
+Exit codes: 0 done, 1 failed, 2 a wrong argument, job file or description of a feed, 3 data rejected by a declared policy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from lakekit import jars, maven
-from lakekit.errors import ConfigError, DataRejected, LakekitError
+from lakekit.errors import ConfigError, DataRejected, FeedError, LakekitError
+from lakekit.job.cli import add_commands
 from lakekit.runtimes import FORMATS, RUNTIMES, Runtime, installed_spark, local_runtime, wiring
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def code(error: LakekitError) -> int:
     """The exit code that stands for an error."""
     if isinstance(error, DataRejected):
         return REJECTED
-    return WRONG if isinstance(error, ConfigError) else FAILED
+    return WRONG if isinstance(error, ConfigError | FeedError) else FAILED
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="lakekit", description="CDC upserts on Apache Iceberg, Delta Lake and Apache Hudi.")
     top.add_argument("--version", action="version", version=f"lakekit {_version()}")
     commands = top.add_subparsers(metavar="command", required=True)
-    _add_jobs(commands)
+    add_commands(commands)
     _add_doctor(commands)
     _add_jars(commands)
     return top
@@ -61,27 +62,6 @@ def _version() -> str:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-# --- run, plan --------------------------------------------------------------------------------------------------------------
-
-
-def _add_jobs(commands: Commands) -> None:
-    """The job commands, where pyspark is; where it is not, they are listed and say what to install."""
-    if installed_spark() is not None:
-        from lakekit.job.cli import add_commands
-
-        add_commands(commands)
-        return
-    for name in ("run", "plan"):
-        command = commands.add_parser(name, help=f"{name} a job file (needs pyspark)")
-        command.add_argument("rest", nargs=argparse.REMAINDER)
-        command.set_defaults(handler=_without_spark)
-
-
-def _without_spark(args: argparse.Namespace) -> int:
-    local_runtime()  # raises the message that says what to install
-    return FAILED
 
 
 # --- doctor -----------------------------------------------------------------------------------------------------------------

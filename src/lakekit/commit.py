@@ -65,6 +65,7 @@ class Commit:
     def __str__(self) -> str:
         skipped = {"operation", "table", "format", "version_before", "version", "attempts", "dry_run"}
         counts = [f"{k}={v:.2f}" if isinstance(v, float) else f"{k}={v}" for k, v in self.as_dict().items() if v and k not in skipped]
-        state = f"version={self.version}" if self.changed else "no change"
+        would = any((self.inserted, self.updated, self.deleted, self.closed, self.split)) if self.dry_run else self.changed
+        state = "no change" if not would else f"version={self.version}" if self.changed else "would change"
         dry = " [dry run]" if self.dry_run else ""
         return f"{self.operation} {self.table} ({self.format}){dry}: {' '.join([*counts, state])}"

@@ -11,7 +11,7 @@ from typing import Literal
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from lakekit import plan_first, scd_shape, upsert
+from lakekit import plan_first, scd_shape, schema, upsert
 from lakekit.batch import Batch
 from lakekit.changes import IGNORE, OP, RAW, REASON, UPSERT, ChangeFeed, changes
 from lakekit.columns import col, quoted
@@ -49,7 +49,7 @@ class Dimension(DimensionTable):
         dry_run: bool = False,
         batch_id: str | None = None,
         quarantine: str | None = None,
-        evolve: Sequence[str] = (),
+        evolve: Sequence[schema.Kind] = (),
         tombstone_retention: str | None = None,
     ) -> Commit:
         """Apply a change feed as type 2 history: half-open rows ``[valid_from, valid_to)``, a function of the set of events (C1–C10).
@@ -79,7 +79,7 @@ class Dimension(DimensionTable):
         dry_run: bool = False,
         batch_id: str | None = None,
         quarantine: str | None = None,
-        evolve: Sequence[str] = (),
+        evolve: Sequence[schema.Kind] = (),
     ) -> Commit:
         """Type 0: keep the first event of each key; later ones, deletes and truncations count as ignored.
 
@@ -110,7 +110,7 @@ class Dimension(DimensionTable):
         dry_run: bool = False,
         batch_id: str | None = None,
         quarantine: str | None = None,
-        evolve: Sequence[str] = (),
+        evolve: Sequence[schema.Kind] = (),
         tombstone_retention: str | None = None,
     ) -> Commit:
         """Type 3: one row a key, with ``previous_<column>`` for each column of *track*: the value it had before the present one.
@@ -136,7 +136,7 @@ class Dimension(DimensionTable):
         dry_run: bool = False,
         batch_id: str | None = None,
         quarantine: str | None = None,
-        evolve: Sequence[str] = (),
+        evolve: Sequence[schema.Kind] = (),
         tombstone_retention: str | None = None,
     ) -> Commit:
         """Type 4: this table keeps the present rows, the table named *history* the type 2 rows, in one call.
@@ -165,7 +165,7 @@ class Dimension(DimensionTable):
         dry_run: bool = False,
         batch_id: str | None = None,
         quarantine: str | None = None,
-        evolve: Sequence[str] = (),
+        evolve: Sequence[schema.Kind] = (),
         tombstone_retention: str | None = None,
     ) -> Commit:
         """Type 6: type 2 rows that each carry ``current_<column>`` of every tracked column: its present value.
@@ -194,7 +194,7 @@ class Dimension(DimensionTable):
         dry_run: bool = False,
         batch_id: str | None = None,
         quarantine: str | None = None,
-        evolve: Sequence[str] = (),
+        evolve: Sequence[schema.Kind] = (),
         tombstone_retention: str | None = None,
     ) -> Commit:
         """Type 7: type 2 rows with a key for the version and a durable key for the entity; facts carry both.

@@ -293,9 +293,10 @@ class DimensionTable(ABC):
         return self._adapter.view() if operations else view, None
 
     def _make(self, columns: T.StructType, keys: tuple[str, ...], shape: Shape, partition_by: Any = (), **made: Any) -> None:
-        """Make an empty table that remembers its shape."""
+        """Make an empty table that remembers its shape; only see whether one can be made, where ``dry_run`` is among *made*."""
+        act = self._adapter.check if made.pop("dry_run", False) else self._adapter.make
         kept = {**(made.pop("properties", None) or {}), SCD_PROPERTY: shape.dumps()}
-        self._adapter.make(Spec(columns, parse(partition_by), keys, properties=kept, **made))
+        act(Spec(columns, parse(partition_by), keys, properties=kept, **made))
 
     def _make_empty(self, feed: ChangeFeed, shape: Shape, partition_by: Any = (), **made: Any) -> None:
         """Make an empty table for the verb of a shape."""

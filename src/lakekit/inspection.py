@@ -58,7 +58,7 @@ def available(spark: SparkSession) -> tuple[str, ...]:
 
 
 def _gaps(line: Wiring, found: Mapping[str, str], jvm: Any, wanted: Iterable[Wiring]) -> Iterator[Gap]:
-    extensions = _listed(found.get(EXTENSIONS))
+    extensions = listed(found.get(EXTENSIONS))
     if not has_class(jvm, line.probe):
         yield Gap(line.name, f"class {line.probe} is in no jar of this session")
     if line.extension not in extensions:
@@ -83,7 +83,8 @@ def _names_catalog(key: str) -> bool:
     return key.startswith(CATALOG) and "." not in key.removeprefix(CATALOG)
 
 
-def _listed(value: str | None) -> tuple[str, ...]:
+def listed(value: str | None) -> tuple[str, ...]:
+    """The entries of a conf that is a list."""
     return tuple(part.strip() for part in (value or "").split(",") if part.strip())
 
 

@@ -5,7 +5,7 @@ checked against ``jars.lock``, and a failure says which coordinate, which reposi
 say ``JAVA_GATEWAY_EXITED``.
 
 Environment: ``LAKEKIT_JARS_DIR`` is the folder where the jars are kept (default ``~/.cache/lakekit/jars``), filled beforehand for
-machines without a network; ``LAKEKIT_MAVEN_REPO`` is the repository's URL (``https:`` or ``file:``).
+machines without a network; ``LAKEKIT_MAVEN_REPO`` is the repository (an ``https:`` or ``file:`` URL, or a folder).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from importlib import resources
 from pathlib import Path
 
 from lakekit.errors import JarError
-from lakekit.maven import Jar, download, public
+from lakekit.maven import Jar, address, download, public
 from lakekit.runtimes import MAVEN_CENTRAL
 
 Progress = Callable[[str], None]
@@ -77,9 +77,10 @@ def ensure(
     wanted = [Jar.parse(coordinate) for coordinate in coordinates]
     missing = [jar for jar in wanted if not present(jar, target, verify=verify)]
     if missing:
+        source = address(repo or repository())
         _make(target)
         with ThreadPoolExecutor(max_workers=4) as pool:
-            list(pool.map(lambda jar: _fetch(jar, target, repo or repository(), progress or _say), missing))
+            list(pool.map(lambda jar: _fetch(jar, target, source, progress or _say), missing))
     return tuple(target / jar.file_name for jar in wanted)
 
 

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -53,14 +54,30 @@ class Jar:
         return f"{self.group.replace('.', '/')}/{self.artifact}/{self.version}/{self.file_name}"
 
 
+def address(repo: str) -> str:
+    """A repository as a URL; a folder may be named as it is. Raises `JarError` for what is neither.
+
+    >>> address("https://repo.example/maven2/")
+    'https://repo.example/maven2'
+    """
+    with suppress(ValueError):
+        if urlsplit(repo).scheme in ("http", "https", "file"):
+            return repo.rstrip("/")
+    if Path(repo).is_dir():
+        return Path(repo).resolve().as_uri()
+    shown = "…" if "@" in repo else repo  # it may hold a password
+    raise JarError(f"the Maven repository {shown} is no folder and no https:, http: or file: URL. Mend LAKEKIT_MAVEN_REPO or --repo.")
+
+
 def download(jar: Jar, repo: str, target: Path) -> str:
-    """Copy the jar to a file and return its SHA-256; a transient failure is tried again, with a pause.
+    """Copy the jar from the repository at an `address` to a file and return its SHA-256; a transient failure is tried again, with a pause.
 
     Raises `JarError` naming coordinate, repository and next step.
     """
+    request = _request(f"{repo}/{jar.path}")
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _copy(_request(f"{repo.rstrip('/')}/{jar.path}"), target)
+            return _copy(request, target)
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             if not _transient(error) or attempt == ATTEMPTS:
                 raise JarError(_why(jar, repo, error)) from error

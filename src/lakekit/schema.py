@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from pyspark.errors import PySparkException
 from pyspark.sql import types as T
@@ -40,7 +41,8 @@ class WidenColumn:
 
 
 Operation = AddColumn | WidenColumn
-KINDS = (AddColumn.kind, WidenColumn.kind)
+Kind = Literal["add", "widen"]
+KINDS: tuple[str, ...] = get_args(Kind)
 
 
 def diff(current: T.StructType, incoming: T.StructType) -> tuple[Operation, ...]:
@@ -57,11 +59,17 @@ def diff(current: T.StructType, incoming: T.StructType) -> tuple[Operation, ...]
 
 def chosen(current: T.StructType, incoming: T.StructType, evolve: str | Sequence[str], table: str) -> list[Operation]:
     """The operations of the kinds that ``evolve`` names; raises ``ConfigError`` for a kind that does not exist."""
-    kinds = (evolve,) if isinstance(evolve, str) else tuple(evolve)
-    unknown = [kind for kind in kinds if kind not in KINDS]
+    kinds = known(evolve, table)
+    return [operation for operation in diff(current, incoming) if operation.kind in kinds]
+
+
+def known(kinds: str | Iterable[str], table: str) -> tuple[str, ...]:
+    """The kinds of operations that were named; raises ``ConfigError`` for one that does not exist."""
+    named = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    unknown = [kind for kind in named if kind not in KINDS]
     if unknown:
         raise ConfigError(f"{table}: evolve knows no {', '.join(map(repr, unknown))}. It knows: {', '.join(KINDS)}.")
-    return [operation for operation in diff(current, incoming) if operation.kind in kinds]
+    return named
 
 
 def storable(data_type: T.DataType) -> T.DataType:
@@ -102,8 +110,8 @@ def _operation(current: T.StructType, incoming: T.StructField) -> Operation | No
 
 
 def allowed(operations: Sequence[Operation], allow: Iterable[str], table: str) -> tuple[Operation, ...]:
-    """The operations if all are permitted; raises ``SchemaConflict`` naming the first that is not."""
-    permitted = (allow,) if isinstance(allow, str) else tuple(allow)
+    """The operations if all are permitted; raises ``SchemaConflict`` naming the first that is not, ``ConfigError`` for no kind."""
+    permitted = known(allow, table)
     for operation in operations:
         if operation.kind not in permitted:
             listed = ", ".join(permitted) or "nothing"

@@ -35,7 +35,8 @@ LOCAL = {
     "spark.sql.codegen.cache.maxEntries": "2000",
 }
 DRIVER_MEMORY = "2g"
-SECRET = re.compile(r"secret|password|token|credential|access\.?key", re.IGNORECASE)  # keys whose values no message shows
+# Words in a conf, or in its value, which is then shown in no message.
+SECRET = re.compile(r"secret|passw|passphrase|pwd|token|credential|(private|api|access|account|sas).?key", re.IGNORECASE)
 # Confs that are lists: what the caller passes is added to lakekit's part, and the separator.
 LISTS = {"spark.jars": ",", "spark.driver.extraJavaOptions": " "}
 
@@ -116,7 +117,7 @@ def _start(builder: SparkSession.Builder, runtime: Runtime) -> SparkSession:
         return builder.getOrCreate()
     except PySparkRuntimeError as error:  # the JVM did not come up; what it said stands on stderr above
         raise SessionError(
-            f"Java ended before Spark {runtime.spark} could start; its own message stands above. Look at LAKEKIT_JAVA_OPTIONS, "
+            f"Java ended before Spark {runtime.spark} could start; its own message stands above. Look at master, LAKEKIT_JAVA_OPTIONS, "
             f"LAKEKIT_DRIVER_MEMORY, JAVA_HOME and spark.driver.* in conf."
         ) from error
 
@@ -137,7 +138,7 @@ def local_confs(wanted: Sequence[Wiring], warehouse: str) -> dict[str, str]:
 
 
 def merged(ours: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
-    """The caller's settings over lakekit's; of a conf that is a list, both, the caller's last.
+    """The caller's settings over lakekit's; of a conf that is a list, both.
 
     A caller's ``catalog-impl`` also takes the place of lakekit's ``type``: Iceberg refuses to be given both.
 
@@ -147,7 +148,15 @@ def merged(ours: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, st
     replaced = {key.removesuffix("catalog-impl") + "type" for key in settings if key.endswith(".catalog-impl")}
     lists = {key: mark.join([ours[key], settings[key]]) for key, mark in LISTS.items() if ours.get(key) and settings.get(key)}
     kept = {key: value for key, value in ours.items() if key not in replaced}
-    return {**kept, **settings, **lists}
+    return {**kept, **settings, **lists, **_extended(ours, settings)}
+
+
+def _extended(ours: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """The caller's extensions before lakekit's, which keep their order: without one of them its format would not work."""
+    if not (ours.get(inspection.EXTENSIONS) and inspection.EXTENSIONS in settings):
+        return {}
+    own, theirs = (inspection.listed(confs[inspection.EXTENSIONS]) for confs in (ours, settings))
+    return {inspection.EXTENSIONS: ",".join([*(name for name in theirs if name not in own), *own])}
 
 
 def _java_options(wanted: Sequence[Wiring]) -> Iterator[str]:
@@ -235,7 +244,7 @@ def _settable(spark: SparkSession, key: str) -> bool:
 def _refuse(settings: Mapping[str, str]) -> None:
     if settings:
         head = "the live Spark session cannot take these confs, which act only when Spark starts:"
-        lines = [f"  --conf {key}={'…' if SECRET.search(key) else value}" for key, value in settings.items()]
+        lines = [f"  --conf {key}={'…' if SECRET.search(f'{key}={value}') else value}" for key, value in settings.items()]
         raise SessionError("\n".join([head, *lines, "Start Spark with them, or leave them out."]))
 
 

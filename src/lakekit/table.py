@@ -92,6 +92,7 @@ class Table(Dimension):
         merge_on_read: bool = False,
         properties: Mapping[str, object] | None = None,
         comment: str | None = None,
+        dry_run: bool = False,
         track: str | Sequence[str] | None = None,
         valid_from: str | None = None,
         valid_to: str | None = None,
@@ -109,7 +110,8 @@ class Table(Dimension):
 
         ``feed_or_schema`` is a feed (its keys and sequence are taken too), a DataFrame, a ``StructType`` or DDL text. For the types
         other than 1 it is a feed, and the options from ``track`` on are those of the type's verb, which is to be called with the same.
-        Raises ``UnsupportedOperation`` for a partition transform that the format lacks.
+        ``dry_run`` checks what is asked for and makes nothing. Raises ``UnsupportedOperation`` for a partition transform that the format
+        lacks, ``ConfigError`` for a column that is not there.
         """
         asked = {
             "track": track, "valid_from": valid_from, "valid_to": valid_to, "end_of_time": end_of_time, "current": current,
@@ -118,7 +120,7 @@ class Table(Dimension):
         }  # fmt: skip
         shape = {name: value for name, value in asked.items() if value is not None}
         if scd != 1:
-            made = {"merge_on_read": merge_on_read, "properties": properties, "comment": comment}
+            made = {"merge_on_read": merge_on_read, "properties": properties, "comment": comment, "dry_run": dry_run}
             self._create_dimension(scd, feed_or_schema, partition_by, made, shape)
             return
         if shape:
@@ -126,13 +128,14 @@ class Table(Dimension):
         columns = _schema_of(feed_or_schema)
         hidden: T.StructType | None = None
         keys: tuple[str, ...] = ()
-        kept = {name: _property(value) for name, value in (properties or {}).items()}
+        kept = {name: _property(self.name, name, value) for name, value in (properties or {}).items()}
         if isinstance(feed_or_schema, ChangeFeed):
             keys = feed_or_schema.keys
             hidden = wanted(columns, feed_or_schema).hidden
             kept[KEYS_PROPERTY] = json.dumps(keys)
         stored = T.StructType([*columns.fields, *([T.StructField(HIDDEN, hidden)] if hidden else [])])
-        self._adapter.make(Spec(stored, parse(partition_by), keys, merge_on_read, kept, comment))
+        spec = Spec(stored, parse(partition_by), keys, merge_on_read, kept, comment)
+        (self._adapter.check if dry_run else self._adapter.make)(spec)
 
     def df(self) -> DataFrame:
         """The table's rows now, without anything that lakekit keeps beside the user's columns."""
@@ -197,7 +200,7 @@ class Table(Dimension):
         dry_run: bool = False,
         batch_id: str | None = None,
         quarantine: str | None = None,
-        evolve: Sequence[str] = (),
+        evolve: Sequence[schema.Kind] = (),
         tombstone_retention: str | None = None,
     ) -> Commit:
         """Apply a change feed: SCD type 1, a pure function of the set of events ever applied (contract C1–C10).
@@ -225,7 +228,7 @@ class Table(Dimension):
         dry_run: bool = False,
         batch_id: str | None = None,
         quarantine: str | None = None,
-        evolve: Sequence[str] = (),
+        evolve: Sequence[schema.Kind] = (),
         tombstone_retention: str | None = None,
     ) -> Commit:
         """Type 1: ``upsert``, under the name that goes with the other types."""
@@ -261,7 +264,7 @@ class Table(Dimension):
         return outcome
 
     def evolve(
-        self, feed_or_schema: ChangeFeed | DataFrame | T.StructType | str, allow: Sequence[str] = ("add",)
+        self, feed_or_schema: ChangeFeed | DataFrame | T.StructType | str, allow: Sequence[schema.Kind] = ("add",)
     ) -> tuple[schema.Operation, ...]:
         """Change the table's schema so that the incoming columns fit; returns the operations carried out.
 
@@ -457,8 +460,10 @@ def _tolerant(adapter: type[Adapter], spark: SparkSession, name: str) -> Adapter
         return None
 
 
-def _property(value: object) -> str:
+def _property(table: str, name: str, value: object) -> str:
     """A table property as the formats spell it."""
+    if not isinstance(value, str | int | float):
+        raise ConfigError(f"{table}: the property {name} is a {type(value).__name__}; it must be text, a number or a truth value.")
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

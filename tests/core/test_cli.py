@@ -7,15 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyspark
 import pytest
 
 from lakekit import cli, jars, maven
-from lakekit.errors import ConfigError, JarError, SessionError, TieConflict
-from lakekit.runtimes import RUNTIMES, local_runtime
+from lakekit.errors import ConfigError, FeedError, JarError, SessionError, TieConflict
+from lakekit.job import cli as job_cli
+from lakekit.runtimes import RUNTIMES, local_runtime, platforms
 
 
 def test_exit_codes_of_errors():
-    assert [cli.code(kind("")) for kind in (JarError, ConfigError, SessionError, TieConflict)] == [1, 2, 2, 3]
+    assert [cli.code(kind("")) for kind in (JarError, ConfigError, SessionError, FeedError, TieConflict)] == [1, 2, 2, 2, 3]
 
 
 def test_help_starts_no_spark(capsys: pytest.CaptureFixture[str]):
@@ -24,6 +26,23 @@ def test_help_starts_no_spark(capsys: pytest.CaptureFixture[str]):
             cli.main(arguments)
         assert left.value.code == 0
     assert "run a job file" in capsys.readouterr().out
+
+
+def test_without_pyspark_every_option_is_known_and_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for module in (job_cli, platforms):
+        monkeypatch.setattr(module, "installed_spark", lambda: None)
+    assert cli.main(["run", "--set", "a.b=c", "no.yaml"]) == 2
+    assert "pyspark is not installed. On a laptop: pip install 'lakekit[local]'" in capsys.readouterr().err
+
+
+def test_a_pyspark_that_pip_did_not_install_counts(monkeypatch: pytest.MonkeyPatch):
+    def unknown(package: str) -> str:
+        raise platforms.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(platforms.metadata, "version", unknown)
+    assert platforms.installed_spark() == pyspark.__version__
 
 
 def test_a_wrong_argument_is_exit_code_2(capsys: pytest.CaptureFixture[str]):

@@ -96,6 +96,8 @@ def test_a_file_repository_and_the_environment(tmp_path: Path, locked, monkeypat
     monkeypatch.setenv("LAKEKIT_JARS_DIR", str(tmp_path / "jars"))
     jars.ensure([GOOD])
     assert names(tmp_path / "jars") == ["one-1.0.jar"]
+    jars.ensure([GOOD], dest=tmp_path / "others", repo=str(mirror))
+    assert names(tmp_path / "others") == ["one-1.0.jar"], "a folder may be named as it is"
     (mirror / maven.Jar.parse(OTHER).path).unlink()
     with pytest.raises(JarError, match=r"test\.group:two:2\.0 is not in file://.*LAKEKIT_MAVEN_REPO or --repo"):
         jars.ensure([OTHER])
@@ -138,6 +140,13 @@ def test_what_is_not_there_is_not_tried_again(tmp_path: Path, locked, repository
 def test_an_unreachable_repository_says_the_way_out(tmp_path: Path, locked):
     with pytest.raises(JarError, match=r"(?s)test\.group:one:1\.0: the repository http://127\.0\.0\.1:9 cannot be read.*LAKEKIT_JARS_DIR"):
         jars.ensure([GOOD], dest=tmp_path, repo="http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("repo", ["repo.example/maven2", "/no/such/folder", "s3://bucket/m2", "http://[bad", "me:s3cret@repo.example"])
+def test_what_is_no_repository_is_refused_before_anything_is_made(tmp_path: Path, locked, repo: str, capsys):
+    with pytest.raises(JarError, match=r"the Maven repository .* is no folder and no https:.*LAKEKIT_MAVEN_REPO or --repo") as raised:
+        jars.ensure([GOOD], dest=tmp_path / "jars", repo=repo)
+    assert not (tmp_path / "jars").exists() and "s3cret" not in str(raised.value) + capsys.readouterr().err
 
 
 def test_a_password_travels_in_a_header_and_in_no_message(tmp_path: Path, locked, repository: Repository, capsys):

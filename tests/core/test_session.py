@@ -56,6 +56,9 @@ def test_environment_and_caller_add_to_lists_and_override_the_rest(monkeypatch: 
     found = merged(ours, {"spark.driver.extraJavaOptions": "-Dmine=1", "spark.sql.shuffle.partitions": "8"})
     assert found["spark.driver.extraJavaOptions"].endswith("-Xss4m -Dmine=1")
     assert found["spark.sql.shuffle.partitions"] == "8"
+    iceberg = wiring("iceberg").extension
+    for theirs in ("my.Extension", f"{iceberg}, my.Extension"):
+        assert merged(ours, {"spark.sql.extensions": theirs})["spark.sql.extensions"] == f"my.Extension,{iceberg}"
 
 
 def test_a_catalog_of_the_callers_own_class_takes_the_place_of_the_local_type():
@@ -111,7 +114,13 @@ def test_only_runtime_confs_are_set_on_a_live_session(spark: SparkSession):
     with pytest.raises(SessionError) as raised:
         lk.session(
             warehouse="/somewhere/else",
-            conf={"spark.driver.memory": "3g", "spark.hadoop.fs.s3a.secret.key": "hunter2", "spark.sql.shuffle.partitions": 4},
+            conf={
+                "spark.driver.memory": "3g",
+                "spark.hadoop.fs.s3a.secret.key": "hunter2",
+                "spark.my.passphrase": "hunter2",
+                "spark.executor.extraJavaOptions": "-Djavax.net.ssl.trustStorePassword=hunter2",
+                "spark.sql.shuffle.partitions": 4,
+            },
         )
     said = str(raised.value)
     assert "--conf spark.driver.memory=3g" in said

@@ -30,6 +30,20 @@ def names(table: lk.Table) -> set[tuple[int, str]]:
     return {(r.id, r.name) for r in table.df().select("id", "name").collect()}
 
 
+def test_a_place_with_a_blank_in_its_path(spark: SparkSession, tmp_path: Path) -> None:
+    spark.sql(f"CREATE DATABASE blanks LOCATION '{tmp_path}/with a blank'")
+    table = lk.Table(spark, "blanks.delta", format="delta")
+    table.create(SCHEMA)
+    assert lk.Table(spark, table.name).format == "delta" and names(table) == set()
+    assert (tmp_path / "with a blank" / "delta" / "_delta_log").is_dir()
+    if any(mode.format == "hudi" for mode in MODES):
+        with pytest.raises(lk.errors.UnsupportedOperation, match=r"Hudi finds no table by name in .* because of a blank"):
+            lk.Table(spark, "blanks.hudi", format="hudi").create(SCHEMA)
+        by_path = lk.Table(spark, f"{tmp_path}/with a blank/hudi", format="hudi")
+        by_path.create(SCHEMA)
+        assert by_path.exists()
+
+
 def test_life_of_a_table(spark: SparkSession, mode: Mode) -> None:
     table = lk.Table(spark, f"verbs.life_{mode.slug}", format=mode.format)
     assert not table.exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from lakekit.job.arguments import parse
+from lakekit.job.arguments import Arguments, parse
 
 GLUE = shlex.split("""
 --job s3://code/orders.yaml --table sales.orders --my-limit=5 --where=--none --JOB_NAME daily --JOB_ID j_1 --JOB_RUN_ID jr_1
@@ -28,6 +28,16 @@ def test_glue() -> None:
 def test_names_mean_only_themselves() -> None:
     assert parse(["--metadata", "a", "--metadata_location", "b"]).named == {"metadata": "a", "metadata_location": "b"}
     assert parse(["--metadata_location", "b"]).named == {"metadata_location": "b"}
+
+
+def test_what_is_no_name_is_a_value_though_it_begins_with_dashes() -> None:
+    assert parse(["--note", "-- late", "--sep", "--", "--where", "--5 > n", "--last"]).named == {
+        "note": "-- late",
+        "sep": "--",
+        "where": "--5 > n",
+        "last": "true",
+    }
+    assert parse(["--table=a\nb", "--", "x"]) == Arguments({"table": "a\nb"}, ("--", "x"))
 
 
 def test_emr() -> None:

@@ -69,8 +69,11 @@ def test_json_means_what_json_means() -> None:
         ("a: &here [*here]", "x.yaml:1: an alias refers to the value that it stands in"),
         ("a: !Ref thing", 'x.yaml:1: the tag "!Ref" has no meaning'),
         ("a: 1\n? [x]\n: 2", "x.yaml:2: a key must be plain text"),
+        ("a:\n  <<: [x]", "x.yaml:2: << takes keys with values"),
+        ("a: &here\n  <<: *here", "x.yaml:2: an alias refers to the value that it stands in"),
         ("a: *nobody", "x.yaml:1: not valid YAML: found undefined alias"),
         ("a: \x07", "x.yaml: not valid YAML: unreadable characters"),
+        ("a: " + "[" * 700, "x.yaml: its values lie too deep within each other"),
         ("a: !!python/object/apply:os.system [ls]", "has no meaning in a job file"),
     ],
 )
@@ -78,6 +81,12 @@ def test_what_is_no_job_file_says_where(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         parse(text, "x.yaml")
     assert message in str(raised.value)
+
+
+def test_what_was_merged_may_be_referred_to_again() -> None:
+    text = "a: &a {x: 1, y: 2}\nb: &b\n  <<: *a\n  x: 3\nc: *b\nd:\n  <<: *b\n  y: 4\ne:\n  z: 5\n  <<: [*b, *a]"
+    a, b, d, e = {"x": 1, "y": 2}, {"x": 3, "y": 2}, {"x": 3, "y": 4}, {"x": 3, "y": 2, "z": 5}
+    assert plain(parse(text, "x.yaml")) == {"a": a, "b": b, "c": b, "d": d, "e": e}, "own keys first, then the earlier of what is merged"
 
 
 def test_reading_from_disk(tmp_path) -> None:
@@ -106,6 +115,7 @@ def test_override_sets_by_path() -> None:
     assert value["session"] == {"conf": {"spark.a": 5}}
     assert root.value["table"].value["format"].place == "--set table.format"
     assert plain(parse(ORDERS, "orders.yaml"))["table"].keys() == {"name", "create"}, "the tree it started from is unchanged"
+    assert plain(override(parse("steps: [upsert]", "x.yaml"), "steps.0.upsert.batch_id=b"))["steps"] == [{"upsert": {"batch_id": "b"}}]
     for wrong in ("table", "=x", "job.name=x", "steps.7.upsert=x", "steps.evolve=x", "a..b=1", "a=[1"):
         with pytest.raises(ConfigError, match=r"--set|value:1"):
             override(root, wrong)

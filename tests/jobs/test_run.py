@@ -127,6 +127,45 @@ def test_data_that_a_policy_refuses_is_exit_code_3(spark: SparkSession, orders: 
     assert rows(spark, "jobs_ties.orders", "id", "qty") == before
 
 
+def test_a_wrongly_described_feed_is_exit_code_2_with_its_place(
+    spark: SparkSession, orders: Path, warehouse: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, before = (str(orders), "--arg", "table=jobs_feed.orders", "--arg", "day=day1"), files(warehouse)
+    for command in ("run", "plan"):
+        for setting, message in (
+            ("source.dms.except_columns=[dms_phase, rejion]", "orders.yaml:5: source dms: except_columns: the feed has no column rejion"),
+            ("steps=[{scd2: {track: [qtyy]}}]", "--set steps and orders.yaml:3: step create: jobs_feed.orders: track names qtyy"),
+            ("table.create={partition_by: [regoin]}", "--set table.create: step create: jobs_feed.orders: partition_by names regoin"),
+        ):
+            assert main([command, *given, "--set", setting]) == 2
+            said = capsys.readouterr().err.replace(f"{orders.parent}/", "")
+            assert message in said and "_lk_" not in said, said
+    assert files(warehouse) == before
+
+
+def test_a_plan_raises_what_the_run_would_before_it_writes(
+    spark: SparkSession, orders: Path, warehouse: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(warehouse)
+    given = (str(orders), "--arg", "table=jobs_not.a", "--arg", "day=day1", "--set")
+    for setting, message in (
+        ("table.create={partition_by: ['bucket(4, idd)']}", "partition_by names idd"),
+        ("table.create={properties: {a: {b: 1}}}", "the property a is a dict; it must be text"),
+        ("table.create={scd: 5}", "scd=5 is no type of dimension"),
+    ):
+        for command in ("plan", "run"):
+            assert main([command, *given, setting]) == 2
+            assert message in capsys.readouterr().err
+    tidy = orders.with_name("tidy.yaml")
+    tidy.write_text("job: tidy\ntable: {name: jobs_not.a, format: iceberg}\nsteps:\n  - delete: id = 3\n")
+    for command in ("plan", "run"):
+        assert main([command, str(tidy)]) == 1
+        assert "jobs_not.a: no Iceberg table" in capsys.readouterr().err
+    assert main(["plan", *given, "steps=[scd7, unknown_member]"]) == 0
+    assert "2. unknown_member: runs; its effect cannot be told before" in capsys.readouterr().out
+    assert files(warehouse) == before
+
+
 def test_a_failing_step_ends_the_run(spark: SparkSession, orders: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "lakekit.job")
     given = ("run", str(orders), "--arg", "table=jobs_fail.orders")
@@ -136,5 +175,8 @@ def test_a_failing_step_ends_the_run(spark: SparkSession, orders: Path, caplog: 
     assert (done["step"], done["number"], done["status"], done["deleted"]) == ("delete", 1, "done", 1)
     assert (failed["step"], failed["number"], failed["status"], failed["error"]) == ("evolve", 2, "failed", "SchemaConflict")
     assert "channel" in failed["message"] and rows(spark, "jobs_fail.orders", "id") == [("2",), ("3",)]
+    with pytest.raises(SourceError, match=r"foo://x/y cannot be read as .*: .*No FileSystem for scheme"):
+        settings = ["source.dms.path=foo://x/y", "source.dms.format=csv"]
+        job.run(job.load(orders, arguments={"table": "jobs_fail.orders", "day": "day1"}, settings=settings), spark)
     with pytest.raises(SourceError, match="nowhere"):
         job.run(job.load(orders, arguments={"table": "jobs_fail.orders", "day": "nowhere"}), spark)

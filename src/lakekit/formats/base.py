@@ -172,7 +172,16 @@ class Adapter(ABC):
         return Scan(found, leaf_rows(found), lambda column, values: leaf_rows(found.where(col(column).isin(*values))) == 0)
 
     def make(self, spec: Spec) -> None:
-        """Create an empty table, unless a rival that found it missing too was faster; ``ConfigError`` for unknown partition columns."""
+        """Create an empty table, unless a rival that found it missing too was faster; raises what ``check`` raises."""
+        checked = self.check(spec)
+        try:
+            self.create(checked)
+        except (CommitConflict, EngineError):
+            if not self.exists():
+                raise
+
+    def check(self, spec: Spec) -> Spec:
+        """The spec with the columns' own spelling; ``ConfigError`` or ``UnsupportedOperation`` where no such table can be made."""
         names = spec.schema.names
         lowered = [n.lower() for n in names]
         twice = sorted({n for n in lowered if lowered.count(n) > 1})
@@ -184,12 +193,8 @@ class Adapter(ABC):
             if find(names, transform.column) is None:
                 shown = ", ".join(n for n in names if not n.startswith(HIDDEN))
                 raise ConfigError(f"{self.table}: partition_by names {transform.column}, which is no column. Columns: {shown}.")
-        spelled = tuple(replace(t, column=find(names, t.column) or t.column) for t in spec.partitioning)
-        try:
-            self.create(replace(spec, partitioning=spelled))
-        except (CommitConflict, EngineError):
-            if not self.exists():
-                raise
+            self.can(self.partitioning, type(transform), f"partition transform {transform.name}")
+        return replace(spec, partitioning=tuple(replace(t, column=find(names, t.column) or t.column) for t in spec.partitioning))
 
     def check_names(self, names: Iterable[str]) -> None:
         """Raise ``UnsupportedOperation`` for a column that the format cannot name so."""

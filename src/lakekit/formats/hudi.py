@@ -38,7 +38,7 @@ from lakekit.formats.base import (
     unsupported,
 )
 from lakekit.formats.failures import translated
-from lakekit.formats.hudi_catalog import forget, register
+from lakekit.formats.hudi_catalog import check_place, forget, register
 from lakekit.formats.hudi_create import make, unpartitionable, with_field, with_type
 from lakekit.formats.hudi_guard import held, lock_confs
 from lakekit.formats.hudi_rows import DELETED, FILE, KEY, OLD, PATH, RECORD_KEY, key_text, located, partitions_met
@@ -163,6 +163,8 @@ class Hudi(Adapter):
         for name in partitions:
             self.can({name: unpartitionable(spec.schema[name].dataType) or True}, name, f"partition_by {name}")
         catalog.check_free(self.spark, self.table, self.path, self.name)
+        if not catalog.is_path(self.table):
+            check_place(self.spark, self.table, self.path)
         mode = self.modes["merge-on-read" if spec.merge_on_read else "copy-on-write"]
         with held(self.spark, self.table, self.path, {**lock_confs(self.spark), **spec.properties}):
             if self.exists():

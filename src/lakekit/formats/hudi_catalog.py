@@ -12,6 +12,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
+from lakekit.errors import UnsupportedOperation
 from lakekit.formats import session_catalog as catalog
 from lakekit.formats.sql import dotted
 from lakekit.gateway import hadoop_path
@@ -21,10 +22,20 @@ def register(spark: SparkSession, name: str, path: str, schema: T.StructType, pa
     """Register a table; nothing happens when the catalog knows the name."""
     jvm: Any = spark._jvm
     session = spark._jsparkSession
+    check_place(spark, name, path)
     spark.sql(f"CREATE DATABASE IF NOT EXISTS {dotted('spark_catalog', catalog.name_parts(name)[0])}")
     described = _described(spark, name, path, schema, partitions, comment)
     known = jvm.org.apache.spark.sql.catalyst.catalog.HoodieCatalogTable.apply(session, described)
     jvm.org.apache.spark.sql.hudi.command.CreateHoodieTableCommand.createTableInCatalog(session, known, True, jvm.scala.Option.empty())
+
+
+def check_place(spark: SparkSession, name: str, path: str) -> None:
+    """Raise ``UnsupportedOperation`` for a place that a URI spells otherwise: Hudi would look for the table in ``%20`` for a blank."""
+    if "%" in str(_uri(spark, path).toString()):
+        raise UnsupportedOperation(
+            f"{name}: Hudi finds no table by name in {path}, because of a blank or another character that URIs escape. "
+            "Instead: choose a warehouse without such characters, or name the table by its path."
+        )
 
 
 def forget(spark: SparkSession, name: str) -> None:

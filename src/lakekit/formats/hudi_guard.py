@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pyspark.sql import SparkSession
 
@@ -63,8 +63,7 @@ def local_folder(path: str) -> Path | None:
     >>> local_folder("file:/tmp/lake/orders"), local_folder("/tmp/lake"), local_folder("s3a://lake/orders")
     (PosixPath('/tmp/lake/orders'), PosixPath('/tmp/lake'), None)
     """
-    parts = urlsplit(path)
-    return Path(unquote(parts.path) if parts.scheme else path) if parts.scheme in ("", "file") else None
+    return Path(path.removeprefix("file:")) if urlsplit(path).scheme in ("", "file") else None
 
 
 @contextmanager

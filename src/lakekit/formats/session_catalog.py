@@ -54,7 +54,7 @@ def registered(spark: SparkSession, name: str) -> tuple[str, str] | None:
         return None
     metadata = catalog.getTableMetadata(identifier)
     provider = metadata.provider()
-    return (provider.get() if provider.isDefined() else "", metadata.location().toString())
+    return (provider.get() if provider.isDefined() else "", _plain(spark, metadata.location()))
 
 
 def default_location(spark: SparkSession, name: str) -> str:
@@ -62,8 +62,14 @@ def default_location(spark: SparkSession, name: str) -> str:
     database, table = name_parts(name)
     catalog: Any = spark._jsparkSession.sessionState().catalog()
     if catalog.databaseExists(database):
-        return f"{catalog.getDatabaseMetadata(database).locationUri().toString().rstrip('/')}/{table}"
+        return f"{_plain(spark, catalog.getDatabaseMetadata(database).locationUri()).rstrip('/')}/{table}"
     return f"{str(spark.conf.get('spark.sql.warehouse.dir')).rstrip('/')}/{database}.db/{table}"
+
+
+def _plain(spark: SparkSession, uri: Any) -> str:
+    """A place as paths are written; as a URI it has ``%20`` for a blank."""
+    jvm: Any = spark._jvm
+    return str(jvm.org.apache.hadoop.fs.Path(uri).toString())
 
 
 def check_free(spark: SparkSession, name: str, path: str, format: str) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from lakekit.job.references import normal
 
+# `--` and what a name may be made of; any other token is a value, though it begin with `--`.
+_FLAG = re.compile(r"--([A-Za-z_][\w.-]*)(=?)(.*)", re.DOTALL)
 # What Glue puts on a script's command line by itself, or consumes before it; never worth a warning.
 _PLATFORM = re.compile(
     "JOB_.+|SECURITY_CONFIGURATION|(Redshift)?TempDir|job|class|conf|mode|debug|endpoint|scriptLocation|job_language|encryption_type|"
@@ -43,21 +45,22 @@ class Arguments:
 def parse(argv: Sequence[str]) -> Arguments:
     """Read ``--name value``, ``--name=value`` and ``--name`` alone (which reads as ``true``); the last of a name wins.
 
-    ``argv`` is the command line without the script. A value that begins with ``--`` must be written ``--name=--value``.
+    ``argv`` is the command line without the script. A value that itself reads like ``--name`` must be written ``--name=--value``.
 
-    >>> parse(["--limit", "-5", "--JOB_ID", "", "--conf=a=1"]).named
-    {'limit': '-5', 'JOB_ID': '', 'conf': 'a=1'}
+    >>> parse(["--limit", "-5", "--JOB_ID", "", "--conf=a=1", "--note", "-- late"]).named
+    {'limit': '-5', 'JOB_ID': '', 'conf': 'a=1', 'note': '-- late'}
     """
     named: dict[str, str] = {}
     positional: list[str] = []
     rest = list(argv)
     while rest:
         token = rest.pop(0)
-        if not token.startswith("--"):
+        flag = _FLAG.fullmatch(token)
+        if flag is None:
             positional.append(token)
             continue
-        name, equals, value = token[2:].partition("=")
+        name, equals, value = flag.groups()
         if not equals:
-            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+            value = rest.pop(0) if rest and not _FLAG.fullmatch(rest[0]) else "true"
         named[normal(name)] = value
     return Arguments(named, tuple(positional))

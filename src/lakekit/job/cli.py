@@ -6,11 +6,12 @@ from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
 from lakekit.errors import ConfigError
+from lakekit.runtimes import installed_spark, local_runtime
 
 if TYPE_CHECKING:
     from lakekit.job.spec import Job
 
-EXIT_CODES = "exit codes: 0 done, 1 failed, 2 the job file or an argument is wrong, 3 a policy refused the data (nothing was written)"
+EXIT_CODES = "exit codes: 0 done, 1 failed, 2 job file, argument or feed is wrong, 3 a policy refused the data (nothing was written)"
 
 
 def add_commands(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -53,6 +54,8 @@ def _load(args: Namespace) -> Job:
     from lakekit.job.references import normal
     from lakekit.job.spec import load
 
+    if installed_spark() is None:
+        local_runtime()  # raises the message that says what to install
     given = dict(map(_pair, args.arguments))
     job = load(args.job, arguments=given, settings=args.settings)
     for name in given:

@@ -69,12 +69,14 @@ def parse(text: str, name: str) -> Node:
     try:
         loader = _Loader(text.replace("\t", " ") if as_json else text)  # JSON indents with tabs, which YAML forbids
         root = loader.get_single_node()
-        return Node(None, f"{name}:1") if root is None else _Builder(loader, name).build(root, _line(root))
+        return Node(None, f"{name}:1") if root is None else _Builder(name).build(root, _line(root))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{name}:{line}: not valid {'JSON' if as_json else 'YAML'}: {error.problem}.") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: not valid YAML: unreadable characters. Save the file as UTF-8.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{name}: its values lie too deep within each other for a job file.") from error
 
 
 def scalar(text: str) -> Any:
@@ -112,6 +114,8 @@ def _set(node: Node, path: list[str], value: Node, place: str) -> Node:
         items = list(node.value)
         items[int(head)] = _set(items[int(head)], rest, value, place)
         return replace(node, value=items)
+    if node.value == head:
+        node = replace(node, value=None)  # a step that is its bare name is that name without keys
     if isinstance(node.value, dict) or node.value is None:
         known = node.value or {}
         return replace(node, value={**known, head: _set(known.get(head, Node(None, place)), rest, value, place)})
@@ -153,14 +157,15 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.2 scalars: PyYAML's defaults are those of 1.1, where ``on`` is true and ``1:30`` is ninety."""
 
 
-_Loader.yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("^<<$"))]}
+_MERGE = "tag:yaml.org,2002:merge"
+_Loader.yaml_implicit_resolvers = {"<": [(_MERGE, re.compile("^<<$"))]}
 
 
 class _Builder:
     """Turns the loader's syntax nodes into `Node`s."""
 
-    def __init__(self, loader: _Loader, name: str) -> None:
-        self.loader, self.name = loader, name
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.open: list[yaml.Node] = []
 
     def build(self, node: yaml.Node, line: int) -> Node:
@@ -184,14 +189,29 @@ class _Builder:
         return text.encode("utf-16", "surrogatepass").decode("utf-16")  # JSON writes an emoji as two halves
 
     def _mapping(self, node: yaml.MappingNode) -> dict[str, Node]:
-        own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for index, (key, _) in enumerate(node.value):
+        """The keys of a mapping; what stands there itself goes before what ``<<: *defaults`` brings."""
+        own: dict[str, Node] = {}
+        merged: dict[str, Node] = {}
+        for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise ConfigError(f"{self.name}:{_line(key)}: a key must be plain text.")
-            if key.value in own and own.index(key.value) < index and own.count(key.value) > 1:
+            if key.tag == _MERGE:
+                merged = {**self._merged(value, _line(key)), **merged}
+            elif key.value in own:
                 raise ConfigError(f'{self.name}:{_line(key)}: the key "{key.value}" stands twice.')
-        self.loader.flatten_mapping(node)  # resolves "<<: *defaults"
-        return {str(key.value): self.build(value, _line(key)) for key, value in node.value}
+            else:
+                own[key.value] = self.build(value, _line(key))
+        return {**merged, **own}
+
+    def _merged(self, node: yaml.Node, line: int) -> dict[str, Node]:
+        """What a merge key refers to: one mapping, or several of which the earlier goes first."""
+        found = self.build(node, line)
+        merged: dict[str, Node] = {}
+        for mapping in found.value if isinstance(found.value, list) else [found]:
+            if not isinstance(mapping.value, dict):
+                raise ConfigError(f"{self.name}:{line}: << takes keys with values, or a list of such.")
+            merged = {**mapping.value, **merged}
+        return merged
 
 
 def _line(node: yaml.Node) -> int:

@@ -74,7 +74,8 @@ def describe(annotation: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(map(_word, args)) if len(args) > 1 else _word(args[0])
     if (origin or annotation) in _LISTS:
-        return f"a list of {describe(args[0])}" if args else "a list"
+        inner = describe(args[0]) if args else ""
+        return f"a list of {inner}" if inner else "a list"
     if (origin or annotation) in _MAPPINGS:
         return "keys with values"
     return _WORDS.get(annotation, "")  # a class that no file can write, such as DataFrame, goes unsaid

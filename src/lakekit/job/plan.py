@@ -11,6 +11,7 @@ from lakekit.job.bind import Call
 from lakekit.job.log import summary
 from lakekit.job.run import Work, open_session
 from lakekit.job.spec import Job
+from lakekit.job.steps import CONTENT
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -33,24 +34,36 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Plan:
-    """The predictions for one job; ``exists`` says whether its table is there now. Printing it shows no argument's value."""
+    """The predictions for one job. Printing it shows no argument's value.
+
+    ``exists`` says whether its table is there now, ``made`` whether the job would make it.
+    """
 
     job: str
     table: str
     format: str | None
     exists: bool
+    made: bool
     predictions: tuple[Prediction, ...]
 
     def __str__(self) -> str:
-        state = "exists" if self.exists else "does not exist and would be made"
+        state = "exists" if self.exists else "does not exist and would be made" if self.made else "does not exist"
         head = f"{self.job}: table {self.table} ({self.format or 'format as found'}) {state}"
         return "\n".join([head, *map(str, self.predictions), "Nothing was written."])
 
 
 def plan(job: Job, spark: SparkSession | None = None) -> Plan:
-    """Predict every step's counts and schema changes; writes nothing, not even a table's folder."""
+    """Predict every step's counts and schema changes; writes nothing, not even a table's folder.
+
+    Raises what the run would raise before its first write: for a table that cannot be made as the file says, or that is not there.
+    """
     work = Work(job, spark or open_session(job), "plan")
-    return Plan(job.name, job.table, job.format, work.table.exists(), tuple(_predict(work)))
+    exists, made = work.table.exists(), work.creation
+    if made is not None:
+        work.call(made, dry_run=True)
+    elif not exists:
+        work.table.df()  # raises that there is none
+    return Plan(job.name, job.table, job.format, exists, made is not None, tuple(_predict(work)))
 
 
 def _predict(work: Work) -> Iterator[Prediction]:
@@ -62,6 +75,8 @@ def _predict(work: Work) -> Iterator[Prediction]:
 
 
 def _outcome(work: Work, step: Call, allowed: tuple[str, ...]) -> Any:
+    if work.creation is not None and not any(map(step.takes, CONTENT)):
+        return None  # it acts on rows of a table that is yet to be made
     if step.takes("dry_run"):
         return work.call(step, dry_run=True, **_evolved(step, allowed))
     return _schema_changes(work, step) if step.takes("allow") else None

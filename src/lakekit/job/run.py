@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lakekit.errors import LakekitError
+from lakekit.errors import ConfigError, FeedError, LakekitError
 from lakekit.job.bind import Call
 from lakekit.job.log import facts, line, logger
 from lakekit.job.progress import Watch
@@ -51,13 +51,25 @@ def run(job: Job, spark: SparkSession | None = None, *, run_id: str | None = Non
     The first step that fails ends the run and its error is raised; steps before it stay done, and running again is safe.
     """
     work = Work(job, spark or open_session(job), run_id or uuid.uuid4().hex[:12])
-    work.create()
+    if work.creation is not None:
+        work.step(0, work.creation)
     watch = watch or (lambda label: nullcontext())
     outcomes = []
     for number, step in enumerate(job.steps, 1):
         with watch(f"[{number}/{len(job.steps)}] {step.name} {job.table}"):
             outcomes.append(work.step(number, step))
     return tuple(outcomes)
+
+
+@contextmanager
+def _placed(call: Call, what: str) -> Iterator[None]:
+    """Say where in the job file stands what only the data or the table could show to be wrong."""
+    try:
+        yield
+    except (ConfigError, FeedError) as error:
+        if not call.place:
+            raise
+        raise type(error)(f"{call.place}: {what} {call.name}: {error}") from error
 
 
 @dataclass
@@ -87,14 +99,15 @@ class Work:
         arguments = {**reader.arguments, **{name: value for name, value in supplied.items() if reader.takes(name)}}
         if CURRENT in arguments:
             arguments[CURRENT] = self._read(arguments[CURRENT], **dict.fromkeys(ORDERED, arguments["keys"]))
-        feed: ChangeFeed = reader.function(**arguments)
+        with _placed(reader, "source"):
+            feed: ChangeFeed = reader.function(**arguments)
         return feed
 
-    def create(self) -> None:
-        """Make the table as the file says (else with the defaults), where it is missing and there is a source to give its columns."""
-        create = self.job.create
-        if create is not None and self.job.source is not None and not self.table.exists():
-            self.step(0, create)
+    @cached_property
+    def creation(self) -> Call | None:
+        """What makes the table as the file says (else with the defaults), where it is missing and there is a source to give its columns."""
+        wanted = self.job.create if self.job.source is not None else None
+        return None if wanted is None or self.table.exists() else wanted
 
     def step(self, number: int, step: Call, **more: Any) -> Any:
         """Run one step and log its line."""
@@ -114,7 +127,7 @@ class Work:
         arguments: dict[str, Any] = {"quarantine": self.job.quarantine} if self.job.quarantine and step.takes("quarantine") else {}
         arguments |= step.arguments
         arguments |= {name: self._data(name) for name in DATA if step.takes(name)}
-        with refusals(self.job.table):
+        with refusals(self.job.table), _placed(step, "step"):
             return step.function(self.table, **arguments, **more)
 
     def _data(self, parameter: str) -> ChangeFeed | DataFrame:

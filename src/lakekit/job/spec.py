@@ -84,6 +84,8 @@ def _bind_job(root: Node, file: str, names: frozenset[str]) -> Job:
     table = bind(_table, keys["table"], "table")
     _check_format(table.get("format"), keys["table"])
     source = _bind_source(keys.get("source"))
+    if not keys["steps"]:
+        raise ConfigError(f"{root.value['steps'].place}: job: steps: there is none. Known names: {', '.join(verbs())}.")
     steps = tuple(_bind_step(node, number, source) for number, node in enumerate(keys["steps"], 1))
     return Job(
         name=keys["job"],
@@ -113,9 +115,11 @@ def _bind_create(node: Node | None, steps: Iterable[Call]) -> Call | None:
     makers = [step for step in steps if any(map(step.takes, CONTENT))]
     if node is None and not makers:
         return None
-    shape = next(filter(None, (creation(step.name, step.arguments) for step in makers)), {})
-    said = _call("create", Table.create, node or Node(None, ""), "table.create")
-    return replace(said, arguments={**shape, **said.arguments})
+    shape, place = next(((shape, step.place) for step in makers if (shape := creation(step.name, step.arguments))), ({}, ""))
+    if node is None:
+        return Call("create", Table.create, shape, place)
+    said = _call("create", Table.create, node, "table.create")
+    return replace(said, arguments={**shape, **said.arguments}, place=f"{place} and {said.place}" if shape else said.place)
 
 
 def _bind_session(node: Node | None, job: str) -> Call:
@@ -156,11 +160,17 @@ def _single(node: Node, what: str, known: Mapping[str, Callable[..., Any]]) -> t
     """The one name that a source or step consists of, ``{upsert: {…}}`` or plain ``upsert``, and what it says."""
     given = {node.value: Node(None, node.place)} if isinstance(node.value, str) else node.value
     if not isinstance(given, dict) or len(given) != 1:
-        raise ConfigError(f"{node.place}: {what}: expected one name and its keys. Known names: {', '.join(known)}.")
+        raise ConfigError(f"{node.place}: {what}: expected one name and its keys{_beside(given, known)}. Known names: {', '.join(known)}.")
     ((name, body),) = given.items()
     if name not in known:
         raise ConfigError(f'{body.place}: {what}: unknown name "{name}"{nearest(name, known)}. Known: {", ".join(known)}.')
     return name, body
+
+
+def _beside(given: Any, known: Mapping[str, Any]) -> str:
+    """What is wrong with several names: keys that were not indented stand beside the name that they belong below."""
+    strays = [name for name in given if name not in known] if isinstance(given, dict) else []
+    return f'; indent "{strays[0]}" more than the name that it belongs to' if strays else ""
 
 
 def _call(name: str, function: Callable[..., Any], body: Node, what: str) -> Call:

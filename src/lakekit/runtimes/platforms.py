@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from importlib import metadata
+from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from lakekit.errors import ConfigError, SessionError
@@ -31,11 +32,11 @@ def platform() -> str:
 
 
 def installed_spark() -> str | None:
-    """The version of the installed pyspark package, or None."""
+    """The version of the pyspark that Python finds, or None; Glue, EMR and a Spark unpacked by hand bring one that pip never installed."""
     try:
         return metadata.version("pyspark")
     except metadata.PackageNotFoundError:
-        return None
+        return str(import_module("pyspark.version").__version__) if find_spec("pyspark") else None
 
 
 def local_runtime(line: str | None = None) -> Runtime:

@@ -49,7 +49,11 @@ def load(reader: DataFrameReader, format: str, path: Paths) -> DataFrame:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0]
+    """What Spark says, in one line; of an error in Java, what its innermost cause says."""
+    java = getattr(error, "java_exception", None)
+    while java is not None and java.getCause() is not None:
+        java = java.getCause()
+    return str(error if java is None else java.toString()).strip().split("\n", 1)[0]
 
 
 def declared(spark: SparkSession, columns: Declared) -> T.StructType:

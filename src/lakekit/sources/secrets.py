@@ -49,6 +49,9 @@ def _from_file(name: str, role: str) -> str:
         return Path(name).read_text("utf-8").rstrip("\r\n")
     except OSError as error:
         raise ConfigError(f"{role}: the file {name} cannot be read. Write the secret there, alone in the file.") from error
+    except UnicodeDecodeError:
+        # From None: the original error holds the bytes.
+        raise ConfigError(f"{role}: the file {name} is no text in UTF-8. Write the secret there, alone in the file.") from None
 
 
 def _from_aws(name: str, role: str) -> str:
