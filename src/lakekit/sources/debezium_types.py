@@ -60,6 +60,8 @@ def _text(dtype: T.DataType, decode: Decode, kind: str = "text") -> Reading:
 
 
 def _plain(dtype: T.DataType) -> Reading:
+    if isinstance(dtype, T.ByteType):  # Spark's JSON parser takes 128 for -128
+        return Reading(T.ShortType(), dtype, lambda v: f"try_cast({v} AS TINYINT)", "number")
     kinds: dict[type[T.DataType], str] = {T.StringType: "text", T.BooleanType: "boolean"}
     return Reading(dtype, dtype, kind=kinds.get(type(dtype), "number"))
 
@@ -220,7 +222,7 @@ def from_frame(found: T.DataType) -> Reading:
         return Reading(found, found, kind="struct", parts=tuple(from_frame(f.dataType) for f in found.fields))
     if isinstance(found, T.BinaryType):
         return Reading(found, found, kind="binary")
-    return _plain(found)
+    return Reading(found, found) if isinstance(found, T.ByteType) else _plain(found)
 
 
 def _find(semantic: str) -> Reading:
