@@ -40,15 +40,18 @@ def paths(path: Paths) -> list[str]:
     return [path] if isinstance(path, str) else list(path)
 
 
-def load(reader: DataFrameReader, format: str, path: Paths) -> DataFrame:
-    """Let Spark open the path; ``SourceError`` names it where it is missing or is not what it is said to be."""
+def load(reader: DataFrameReader, format: str, path: Paths, *, called: str | None = None) -> DataFrame:
+    """Let Spark open the path; ``SourceError`` names it where it is missing or is not what it is said to be (*called*, in words)."""
     try:
         return reader.format(format).load(paths(path))
     except (PySparkException, Py4JError) as error:
-        raise SourceError(f"{', '.join(paths(path))} cannot be read as {format}: {_first_line(error)}") from error
+        raise SourceError(f"{', '.join(paths(path))} cannot be read as {called or format}: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:
+    """Spark's own words; those of a Java error may quote a file's content, so they only follow as the cause."""
+    if isinstance(error, Py4JError):
+        return "a file there is damaged, or of another kind. The cause names it."
     return str(error).strip().split("\n", 1)[0]
 
 
@@ -93,12 +96,17 @@ def parsed(df: DataFrame, schema: T.StructType, matters: Mapping[str, Column] | 
 def _reason(df: DataFrame, schema: T.StructType, pairs: Mapping[str, Parsed], matters: Mapping[str, Column]) -> Column:
     known = [col(REASON)] if REASON in df.columns else []
     verdicts = [
-        F.when(bad & matters.get(f.name, F.lit(True)), F.lit(f"column {f.name}: not a {f.dataType.simpleString()}"))
+        F.when(bad & matters.get(f.name, F.lit(True)), F.lit(not_a(f)))
         for f in schema.fields
         for bad in [pairs[f.name][1]]
         if bad is not None
     ]
     return F.when(col(_BARRIER) >= 0, F.coalesce(*known, *verdicts, F.lit(None).cast("string")))
+
+
+def not_a(column: T.StructField) -> str:
+    """The reason of a row that holds a value which is not of its declared type."""
+    return f"column {column.name}: not a {column.dataType.simpleString()}"
 
 
 def _as_declared(name: str, schema: T.StructType) -> Column:

@@ -70,6 +70,7 @@ _BYTES = _text(T.BinaryType(), exact.bytes_from_base64, "bytes")
 _INT, _LONG, _STRING = T.IntegerType(), T.LongType(), T.StringType()
 _DATE = Reading(_INT, T.DateType(), exact.date_from_days, "number")
 _MILLIS = Reading(_LONG, T.TimestampType(), exact.timestamp_from_millis, "number")
+DAY = _text(T.DateType(), exact.date_from_text)
 _ZONED = _text(T.TimestampType(), exact.timestamp_from_text)
 
 
@@ -114,7 +115,7 @@ def _nameless(reading: Reading, decimals: Decimals) -> Reading:
 _SEMANTIC: dict[str, Reading] = {
     "io.debezium.time.Date": _DATE,
     "org.apache.kafka.connect.data.Date": _DATE,
-    "io.debezium.time.IsoDate": _text(T.DateType(), exact.date_from_text),
+    "io.debezium.time.IsoDate": DAY,
     "io.debezium.time.Timestamp": _MILLIS,
     "org.apache.kafka.connect.data.Timestamp": _MILLIS,
     "io.debezium.time.MicroTimestamp": Reading(_LONG, T.TimestampType(), exact.timestamp_from_micros, "number"),
