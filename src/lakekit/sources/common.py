@@ -51,7 +51,7 @@ def load(reader: DataFrameReader, format: str, path: Paths, *, called: str | Non
 def _first_line(error: BaseException) -> str:
     """Spark's own words; those of a Java error may quote a file's content, so they only follow as the cause."""
     if isinstance(error, Py4JError):
-        return "a file there is damaged, or of another kind. The cause names it."
+        return "a file there is damaged, of another kind, or of a schema that contradicts another's. The cause names it."
     return str(error).strip().split("\n", 1)[0]
 
 
