@@ -45,9 +45,8 @@ def records(source: DataFrame | Paths, spark: SparkSession | None, prefix: str) 
 
 def _messages(texts: DataFrame) -> Records:
     """One row for each message, also where several stand on a line."""
-    without_bom = F.regexp_replace("value", "^\ufeff", "")
-    others = [col(n) for n in texts.columns if n != "value"]
-    return Records(texts.select(F.explode(json_text.parted(without_bom)).alias("value"), *others), True)
+    clean = texts.withColumn("value", F.expr(json_text.WITHOUT_BOM))
+    return Records(clean.withColumn("value", F.explode(json_text.parted(F.col("value")))), True)
 
 
 def _text(df: DataFrame, name: str) -> Column:

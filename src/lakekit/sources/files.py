@@ -20,7 +20,11 @@ from lakekit.sources.common import NO_NULL, Paths
 from lakekit.sources.delimited import Dialect, header_of, null_marked
 from lakekit.sources.exact import literal
 
-_CORRUPT = "_lk_corrupt"
+_CORRUPT, _OBJECT = "_lk_corrupt", "_lk_object"
+_EASY = 20
+"""Where no decimal has more digits, each is parsed as one with 18 more behind the point, which tells what would be rounded, and costs
+less than to keep the number's text."""
+
 FileFormat = Literal["csv", "json", "parquet", "orc"]
 
 
@@ -78,9 +82,9 @@ def files(
         df = _json(common.load(reader.option("wholetext", str(multiline).lower()), "text", listed, called=format), declared)
     else:
         df = _columnar(reader, format, listed, declared)
-    df = common.parsed(df, declared)
+    df = common.parsed(df, declared).select(*map(col, (*declared.names, REASON, RAW)))
     return changes(
-        df.select(*map(col, (*declared.names, REASON, RAW))),
+        df.withColumn(RAW, json_text.as_it_was(col(RAW))) if format == "json" else df,
         keys=keys,
         sequence_by=sequence_by,
         delete_when=delete_when,
@@ -130,40 +134,53 @@ def _columnar(reader: DataFrameReader, format: str, path: Paths, declared: T.Str
 
 def _json(lines: DataFrame, declared: T.StructType) -> DataFrame:
     """One row for each object; what a value's own type could round or cut comes as text, and is read where that loses nothing."""
-    readings = {f.name: _reading(f.dataType) for f in declared.fields}
-    numbers = json_text.with_numbers_kept(F.regexp_replace("value", "^\ufeff", ""), types.kept(readings))
-    texts = lines.where("trim(value) <> ''").select(F.explode(json_text.listed(numbers)).alias("value"))
+    readings = {f.name: _reading(f.dataType, exact=_long_decimal(declared)) for f in declared.fields}
+    kept = json_text.with_numbers_kept(F.expr(json_text.WITHOUT_BOM), types.kept(readings))
+    texts = lines.where("trim(value) <> ''").select(kept.alias("value")).select(F.explode(json_text.listed(F.col("value"))).alias("value"))
     wire = T.StructType([*(T.StructField(n, r.wire) for n, r in readings.items()), T.StructField(_CORRUPT, T.StringType())])
     parsed = F.from_json("value", wire, {"columnNameOfCorruptRecord": _CORRUPT})
-    df = texts.select(json_text.as_it_was(F.col("value")).alias(RAW), parsed.alias("m"))
-    values = [f"{r.decode(f'm.{quoted(n)}')} AS {quoted(n)}" for n, r in readings.items()]
-    return df.selectExpr(*values, f"{_unread(declared, readings)} AS {REASON}", RAW)
+    df = texts.select(F.col("value").alias(RAW), parsed.alias(_OBJECT))
+    values = [f"{r.decode(f'{_OBJECT}.{quoted(n)}')} AS {quoted(n)}" for n, r in readings.items()]
+    return df.selectExpr(*values, _OBJECT, RAW).selectExpr("*", f"{_unread(declared, readings)} AS {REASON}").drop(_OBJECT)
 
 
 def _unread(declared: T.StructType, readings: Mapping[str, types.Reading]) -> str:
-    """Why an object is a bad row, or NULL."""
-    verdicts = {f: types.misread(readings[f.name], f"m.{quoted(f.name)}") for f in declared.fields}
+    """Why an object is a bad row, or NULL; a flat value that came and is not there any more could not be read."""
+    verdicts = {}
+    for f in declared.fields:
+        reading, found = readings[f.name], f"{_OBJECT}.{quoted(f.name)}"
+        lost = types.misread(reading, found) if reading.parts else f"({found} IS NOT NULL AND {quoted(f.name)} IS NULL)"
+        verdicts[f] = lost if reading.checked else None
     said = [f"WHEN {bad} THEN {literal(common.not_a(f))}" for f, bad in verdicts.items() if bad]
-    return f"CASE WHEN m.{_CORRUPT} IS NOT NULL THEN 'not a JSON object, or a value that is not of its declared type' {' '.join(said)} END"
+    corrupt = "not a JSON object, or a value that is not of its declared type"
+    return f"CASE WHEN {_OBJECT}.{_CORRUPT} IS NOT NULL THEN '{corrupt}' {' '.join(said)} END"
 
 
-def _reading(declared: T.DataType) -> types.Reading:
+def _reading(declared: T.DataType, *, exact: bool) -> types.Reading:
     """How a JSON value comes in. Instants at the top stay text, for `common.parsed`, which takes every way to write them."""
     if isinstance(declared, (T.TimestampType, T.TimestampNTZType, T.DateType)):
         return types.from_spark(T.StringType())
-    if isinstance(declared, (T.ArrayType, T.MapType, T.StructType)):
-        return types.nested(declared, _inner, "numeric")
-    return _inner(declared)
+    return _inner(declared, exact=exact)
 
 
-def _inner(declared: T.DataType) -> types.Reading:
+def _inner(declared: T.DataType, *, exact: bool) -> types.Reading:
     if isinstance(declared, (T.ArrayType, T.MapType, T.StructType)):
-        return types.nested(declared, _inner, "numeric")
+        return types.nested(declared, lambda part: _inner(part, exact=exact), "numeric")
     if isinstance(declared, T.DateType):
         return types.DAY
     if isinstance(declared, T.TimestampNTZType):
         return types.Reading(declared, declared)
+    if isinstance(declared, T.DecimalType) and not exact:
+        return types.decimal_number(declared)
     return types.from_spark(declared, "numeric")
+
+
+def _long_decimal(declared: T.DataType) -> bool:
+    """Whether a decimal of more digits than `_EASY` is in a type."""
+    inner = [f.dataType for f in declared.fields] if isinstance(declared, T.StructType) else []
+    inner += [declared.elementType] if isinstance(declared, T.ArrayType) else []
+    inner += [declared.valueType] if isinstance(declared, T.MapType) else []
+    return (isinstance(declared, T.DecimalType) and declared.precision > _EASY) or any(map(_long_decimal, inner))
 
 
 def _permissive(reader: DataFrameReader, format: str, path: Paths, schema: T.StructType) -> DataFrame:
