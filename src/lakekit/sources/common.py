@@ -26,6 +26,9 @@ _VALUE, _JSON, _BARRIER = "_lk_value_", "_lk_json", "_lk_barrier"
 NO_NULL = "\u241elk-null"
 """Given to Spark as the spelling of NULL, so that only an empty field without quotes is NULL and ``""`` stays empty text."""
 
+_ABOUT_PLACES = ("org.apache.hadoop.fs.", "java.net.", "java.nio.file.", "java.io.FileNotFound")
+"""Java's errors that say what is wrong with a path, and nothing of what a file there holds."""
+
 
 def session(spark: SparkSession | None) -> SparkSession:
     """The given session, else the active one; ``ConfigError`` where there is none."""
@@ -40,20 +43,25 @@ def paths(path: Paths) -> list[str]:
     return [path] if isinstance(path, str) else list(path)
 
 
-def load(reader: DataFrameReader, format: str, path: Paths) -> DataFrame:
-    """Let Spark open the path; ``SourceError`` names it where it is missing or is not what it is said to be."""
+def load(reader: DataFrameReader, format: str, path: Paths, *, called: str | None = None) -> DataFrame:
+    """Let Spark open the path; ``SourceError`` names it where it is missing or is not what it is said to be (*called*, in words)."""
     try:
         return reader.format(format).load(paths(path))
     except (PySparkException, Py4JError) as error:
-        raise SourceError(f"{', '.join(paths(path))} cannot be read as {format}: {_first_line(error)}") from error
+        raise SourceError(f"{', '.join(paths(path))} cannot be read as {called or format}: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:
-    """What Spark says, in one line; of an error in Java, what its innermost cause says."""
+    """Spark's own words; of an error in Java its innermost cause, in full where that is about the place: others may quote content."""
     java = getattr(error, "java_exception", None)
-    while java is not None and java.getCause() is not None:
+    if java is None:
+        return str(error).strip().split("\n", 1)[0]
+    while java.getCause() is not None:
         java = java.getCause()
-    return str(error if java is None else java.toString()).strip().split("\n", 1)[0]
+    kind = str(java.getClass().getName())
+    if kind.startswith(_ABOUT_PLACES):
+        return str(java.toString()).strip().split("\n", 1)[0]
+    return f"a file there is damaged, of another kind, or of a schema that contradicts another's ({kind}). The cause names it."
 
 
 def declared(spark: SparkSession, columns: Declared) -> T.StructType:
@@ -97,12 +105,17 @@ def parsed(df: DataFrame, schema: T.StructType, matters: Mapping[str, Column] | 
 def _reason(df: DataFrame, schema: T.StructType, pairs: Mapping[str, Parsed], matters: Mapping[str, Column]) -> Column:
     known = [col(REASON)] if REASON in df.columns else []
     verdicts = [
-        F.when(bad & matters.get(f.name, F.lit(True)), F.lit(f"column {f.name}: not a {f.dataType.simpleString()}"))
+        F.when(bad & matters.get(f.name, F.lit(True)), F.lit(not_a(f)))
         for f in schema.fields
         for bad in [pairs[f.name][1]]
         if bad is not None
     ]
     return F.when(col(_BARRIER) >= 0, F.coalesce(*known, *verdicts, F.lit(None).cast("string")))
+
+
+def not_a(column: T.StructField) -> str:
+    """The reason of a row that holds a value which is not of its declared type."""
+    return f"column {column.name}: not a {column.dataType.simpleString()}"
 
 
 def _as_declared(name: str, schema: T.StructType) -> Column:

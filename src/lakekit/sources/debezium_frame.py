@@ -34,9 +34,10 @@ def _act(act: str, image: str) -> str:
 
 
 def _moved(shape: Shape) -> str:
-    """An update whose image before has another key than the one after."""
+    """An update whose image before has another key than the one after: another value, not 1.0 written as 1.00."""
     known = " AND ".join(f"before.{quoted(k)} IS NOT NULL AND after.{quoted(k)} IS NOT NULL" for k in shape.keys)
-    same = " AND ".join(f"before.{quoted(k)} = after.{quoted(k)}" for k in shape.keys)
+    values = [[shape.readings[k].decode(f"{image}.{quoted(k)}") for image in ("before", "after")] for k in shape.keys]
+    same = " AND ".join(f"{old} <=> {new}" for old, new in values)
     return f"op = 'u' AND {known} AND NOT ({same})"
 
 

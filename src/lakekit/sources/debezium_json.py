@@ -9,6 +9,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.columns import quoted
+from lakekit.sources import debezium_types as types
+from lakekit.sources import json_text
 from lakekit.sources.debezium_shape import Shape, names_of
 from lakekit.sources.exact import literal
 
@@ -25,7 +27,9 @@ def from_text(df: DataFrame, shape: Shape, *, sparse: bool) -> DataFrame:
     wrapped = "payload" not in body.names  # a flattened row may have a column of this name; then there is no wrapper
     schema = T.StructType([*body.fields, *([T.StructField("payload", body)] if wrapped else []), T.StructField(_CORRUPT, T.StringType())])
     options = {"columnNameOfCorruptRecord": _CORRUPT}
-    parsed = df.select(F.col("value").alias("raw"), F.from_json("value", schema, options).alias("m"), _key(df, shape).alias("k"))
+    numbers = types.kept(shape.readings)
+    message = F.from_json(json_text.with_numbers_kept(F.col("value"), numbers), schema, options)
+    parsed = df.select(F.col("value").alias("raw"), message.alias("m"), _key(df, shape, numbers).alias("k"))
     top = _struct({n: f"m.{quoted(n)}" for n in body.names})
     body_sql = f"coalesce(m.payload, {top})" if wrapped else top
     unwrapped = parsed.selectExpr("raw", "k", f"coalesce(m.{_CORRUPT} IS NOT NULL, true) AS corrupt", f"{body_sql} AS e")
@@ -40,11 +44,11 @@ def _struct(fields: dict[str, str]) -> str:
     return f"named_struct({', '.join(f'{literal(n)}, {v}' for n, v in fields.items())})"
 
 
-def _key(df: DataFrame, shape: Shape) -> Column:
+def _key(df: DataFrame, shape: Shape, numbers: Sequence[str]) -> Column:
     """The message's key, which alone tells the row of a delete without an image."""
     row = T.StructType([T.StructField(k, shape.readings[k].wire) for k in shape.keys])
     text = F.col("key") if "key" in df.columns else F.lit(None).cast("string")
-    return F.from_json(text, T.StructType([*row.fields, T.StructField("payload", row)]))
+    return F.from_json(json_text.with_numbers_kept(text, numbers), T.StructType([*row.fields, T.StructField("payload", row)]))
 
 
 def _body(shape: Shape) -> T.StructType:

@@ -13,6 +13,7 @@ from pyspark.sql import types as T
 
 from lakekit.columns import all_of, col
 from lakekit.errors import SourceError
+from lakekit.sources import json_text
 from lakekit.sources.common import Paths, load, session
 
 LOOKED_AT = 10
@@ -30,16 +31,22 @@ class Records:
 def records(source: DataFrame | Paths, spark: SparkSession | None, prefix: str) -> Records:
     """The messages of a frame, or of files with one message a line. Reads nothing yet."""
     if not isinstance(source, DataFrame):
-        lines = load(session(spark).read, "text", source)
-        return Records(lines.select("value").where("trim(value) <> ''"), True)
+        lines = load(session(spark).read.option("recursiveFileLookup", "true"), "text", source)
+        return _messages(lines.select("value").where("trim(value) <> ''"))
     names = source.columns
     if {"op", "after"} <= set(names) or any(n.startswith(prefix) for n in names):
         return Records(source, False)
     if "value" in names:
-        return Records(source.select(*(_text(source, n) for n in ("value", "key") if n in names)), True)
+        return _messages(source.select(*(_text(source, n) for n in ("value", "key") if n in names)))
     if len(names) == 1:
-        return Records(source.select(_text(source, names[0]).alias("value")), True)
+        return _messages(source.select(_text(source, names[0]).alias("value")))
     return Records(source, False)
+
+
+def _messages(texts: DataFrame) -> Records:
+    """One row for each message, also where several stand on a line."""
+    clean = texts.withColumn("value", F.expr(json_text.WITHOUT_BOM))
+    return Records(clean.withColumn("value", F.explode(json_text.parted(F.col("value")))), True)
 
 
 def _text(df: DataFrame, name: str) -> Column:

@@ -126,6 +126,8 @@ def _declared_column(column: T.StructField, there: Mapping[str, T.DataType], sai
     if same_type(found, column.dataType) and column.name not in said.logical:
         return types.from_frame(found)
     reading = types.from_spark(column.dataType, said.decimals, said.logical.get(column.name))
+    if isinstance(found, T.DecimalType) and isinstance(column.dataType, T.DecimalType):
+        reading = types.decimal_number(column.dataType)
     if not widens(found, reading.wire):
         raise ConfigError(
             f"{column.name} is {found.simpleString()} in the frame and {column.dataType.simpleString()} in schema, which is read from "
@@ -152,11 +154,18 @@ def _first_connector(source: Records) -> str | None:
 
 
 def names_of(path: str, prefix: str) -> Sequence[str]:
-    """Where a flattened message may keep an envelope's field: ``source.lsn`` is ``__lsn`` or ``__source_lsn``.
+    """Where a flattened message may keep an envelope's field: ``source.lsn`` is ``__source_lsn`` or ``__lsn``.
 
-    >>> names_of("source.lsn", "__"), names_of("__lsn", "__")
-    (['__lsn', '__source_lsn'], ['__lsn'])
+    The short name is the envelope's own field where there is one: ``__ts_ms`` is when Debezium saw the change, not ``source.ts_ms``.
+
+    >>> names_of("source.lsn", "__"), names_of("source.ts_ms", "__"), names_of("__lsn", "__")
+    (['__source_lsn', '__lsn'], ['__source_ts_ms'], ['__lsn'])
     """
     if path.startswith(prefix):
         return [path]
-    return list(dict.fromkeys([prefix + path.rpartition(".")[2], prefix + path.replace(".", "_")]))
+    last = path.rpartition(".")[2]
+    short = [prefix + last] if last not in _ENVELOPE or path == last else []
+    return list(dict.fromkeys([prefix + path.replace(".", "_"), *short]))
+
+
+_ENVELOPE = ("op", "ts_ms", "ts_us", "ts_ns", "before", "after", "source", "transaction")

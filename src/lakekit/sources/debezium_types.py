@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from pyspark.sql import types as T
 
 from lakekit.columns import quoted, same_type
 from lakekit.errors import ConfigError, SourceError
-from lakekit.sources import exact
+from lakekit.sources import exact, json_text
 
 Decimals = Literal["base64", "numeric", "string"]
 Decode = Callable[[str], str]
@@ -60,6 +60,8 @@ def _text(dtype: T.DataType, decode: Decode, kind: str = "text") -> Reading:
 
 
 def _plain(dtype: T.DataType) -> Reading:
+    if isinstance(dtype, T.ByteType):  # Spark's JSON parser takes 128 for -128
+        return Reading(T.ShortType(), dtype, lambda v: f"try_cast({v} AS TINYINT)", "number")
     kinds: dict[type[T.DataType], str] = {T.StringType: "text", T.BooleanType: "boolean"}
     return Reading(dtype, dtype, kind=kinds.get(type(dtype), "number"))
 
@@ -68,22 +70,30 @@ _BYTES = _text(T.BinaryType(), exact.bytes_from_base64, "bytes")
 _INT, _LONG, _STRING = T.IntegerType(), T.LongType(), T.StringType()
 _DATE = Reading(_INT, T.DateType(), exact.date_from_days, "number")
 _MILLIS = Reading(_LONG, T.TimestampType(), exact.timestamp_from_millis, "number")
+DAY = _text(T.DateType(), exact.date_from_text)
 _ZONED = _text(T.TimestampType(), exact.timestamp_from_text)
 
 
 def _decimal_base64(target: T.DecimalType, scale: int | None = None) -> Reading:
-    source = target.scale if scale is None else scale
-    return _text(target, lambda v: exact.decimal_from_base64(v, str(source), target), "decimal")
+    """A JSON number is never base64, whatever the caller said: 1234 would be read as three bytes."""
+    source = str(target.scale if scale is None else scale)
+
+    def decode(value: str) -> str:
+        number = exact.decimal_from_text(json_text.digits(value), target)
+        return f"IF({json_text.is_number(value)}, {number}, {exact.decimal_from_base64(value, source, target)})"
+
+    return _text(target, decode, "decimal")
 
 
 def _decimal_text(target: T.DecimalType) -> Reading:
-    return _text(target, lambda v: exact.decimal_from_text(v, target))
+    return _text(target, lambda v: exact.decimal_from_text(json_text.digits(v), target))
 
 
-def _decimal_number(target: T.DecimalType) -> Reading:
+def decimal_number(target: T.DecimalType) -> Reading:
+    """A decimal that is parsed as a number: in a frame, or where it has no name by which its text could keep all digits."""
     wire = T.DecimalType(38, min(38, target.scale + 38 - target.precision))
     cast = "try_cast({v} AS " + target.simpleString() + ")"
-    return Reading(wire, target, lambda v: f"IF({cast} = {{v}}, {cast}, NULL)".format(v=v))
+    return Reading(wire, target, lambda v: f"IF({cast} = {{v}}, {cast}, NULL)".format(v=v), "number")
 
 
 def _variable_decimal(target: T.DecimalType) -> Reading:
@@ -92,16 +102,20 @@ def _variable_decimal(target: T.DecimalType) -> Reading:
 
 
 def _decimal(target: T.DecimalType, decimals: Decimals, scale: int | None = None) -> Reading:
-    if decimals == "base64":
-        return _decimal_base64(target, scale)
-    return _decimal_number(target) if decimals == "numeric" else _decimal_text(target)
+    return _decimal_base64(target, scale) if decimals == "base64" else _decimal_text(target)
+
+
+def _nameless(reading: Reading, decimals: Decimals) -> Reading:
+    """An array's or a map's value."""
+    numeric = decimals == "numeric" and isinstance(reading.type, T.DecimalType)
+    return decimal_number(reading.type) if numeric else reading  # type: ignore[arg-type]
 
 
 # A semantic type's name → its reading. Times of day stay the numbers that they are: Spark has no type for them.
 _SEMANTIC: dict[str, Reading] = {
     "io.debezium.time.Date": _DATE,
     "org.apache.kafka.connect.data.Date": _DATE,
-    "io.debezium.time.IsoDate": _text(T.DateType(), exact.date_from_text),
+    "io.debezium.time.IsoDate": DAY,
     "io.debezium.time.Timestamp": _MILLIS,
     "org.apache.kafka.connect.data.Timestamp": _MILLIS,
     "io.debezium.time.MicroTimestamp": Reading(_LONG, T.TimestampType(), exact.timestamp_from_micros, "number"),
@@ -141,9 +155,9 @@ def from_connect(block: Mapping[str, Any], decimals: Decimals = "base64") -> Rea
     if kind in _SPARK:
         return _plain(_SPARK[kind])
     if kind == "array":
-        return _array(from_connect(block["items"], decimals))
+        return _array(_nameless(from_connect(block["items"], decimals), decimals))
     if kind == "map":
-        return _map(from_connect(block["keys"], decimals), from_connect(block["values"], decimals))
+        return _map(from_connect(block["keys"], decimals), _nameless(from_connect(block["values"], decimals), decimals))
     if kind == "struct":
         return _struct({f["field"]: from_connect(f, decimals) for f in block["fields"]})
     raise SourceError(f"the schema block holds the type {kind!r}, unknown to Kafka Connect. Declare the row's columns with schema=.")
@@ -168,15 +182,35 @@ def from_spark(target: T.DataType, decimals: Decimals = "base64", semantic: str 
         return _ZONED
     if isinstance(target, T.BinaryType):
         return _BYTES
-    if isinstance(target, T.ArrayType):
-        return _array(from_spark(target.elementType, decimals))
-    if isinstance(target, T.MapType):
-        return _map(from_spark(target.keyType, decimals), from_spark(target.valueType, decimals))
-    if isinstance(target, T.StructType):
-        return _struct({f.name: from_spark(f.dataType, decimals) for f in target.fields})
+    if isinstance(target, (T.ArrayType, T.MapType, T.StructType)):
+        return nested(target, lambda inner: from_spark(inner, decimals), decimals)
     if isinstance(target, (T.NumericType, T.BooleanType, T.StringType)):
         return _plain(target)
     raise ConfigError(f"schema declares a column as {target.simpleString()}, which no Debezium value is read as. Declare another type.")
+
+
+def nested(target: T.ArrayType | T.MapType | T.StructType, of: Callable[[T.DataType], Reading], decimals: Decimals) -> Reading:
+    """The reading of a nested type, its parts read as *of* says."""
+    if isinstance(target, T.ArrayType):
+        return _array(_nameless(of(target.elementType), decimals))
+    if isinstance(target, T.MapType):
+        return _map(of(target.keyType), _nameless(of(target.valueType), decimals))
+    return _struct({f.name: of(f.dataType) for f in target.fields})
+
+
+def kept(readings: Mapping[str, Reading]) -> list[str]:
+    """Names of the decimals that are read from text, for `json_text.with_numbers_kept`; none that names another number too."""
+    found = list(_fields(readings.items()))
+    others = {name for name, reading in found if isinstance(reading.wire, T.NumericType)}
+    return sorted({n for n, r in found if isinstance(r.type, T.DecimalType) and isinstance(r.wire, T.StringType)} - others)
+
+
+def _fields(named: Iterable[tuple[str, Reading]]) -> Iterator[tuple[str, Reading]]:
+    """The fields and those inside them, with their names; an array's element has none of its own."""
+    for name, reading in named:
+        yield name, reading
+        inner = reading.wire.names if isinstance(reading.wire, T.StructType) else [""] * len(reading.parts)
+        yield from _fields(zip(inner, reading.parts, strict=True) if reading.parts else ())
 
 
 def from_frame(found: T.DataType) -> Reading:
@@ -189,7 +223,7 @@ def from_frame(found: T.DataType) -> Reading:
         return Reading(found, found, kind="struct", parts=tuple(from_frame(f.dataType) for f in found.fields))
     if isinstance(found, T.BinaryType):
         return Reading(found, found, kind="binary")
-    return _plain(found)
+    return Reading(found, found) if isinstance(found, T.ByteType) else _plain(found)
 
 
 def _find(semantic: str) -> Reading:
@@ -240,7 +274,7 @@ def _struct(fields: Mapping[str, Reading]) -> Reading:
         return Reading(wire, made, kind="struct", parts=tuple(fields.values()))
 
     def decode(value: str) -> str:
-        inner = ", ".join(f"'{n}', {r.decode(f'{value}.{quoted(n)}')}" for n, r in fields.items())
+        inner = ", ".join(f"{exact.literal(n)}, {r.decode(f'{value}.{quoted(n)}')}" for n, r in fields.items())
         return f"IF({value} IS NULL, NULL, named_struct({inner}))"
 
     return Reading(wire, made, decode, "struct", tuple(fields.values()))

@@ -165,11 +165,12 @@ def _blank_after_every_delimiter(record: Column, dialect: Dialect) -> Column:
     return blank & outside.rlike(f"{delimiter}[ \t]") & ~outside.rlike(f"{delimiter}(?![ \t]|$)")
 
 
-def header_of(spark: SparkSession, file: str, dialect: Dialect) -> list[str]:
-    """The fields of a file's first line, without blanks around them. Reads that line at once; *file* as Spark lists it."""
+def header_of(spark: SparkSession, file: str, dialect: Dialect, *, strip: bool = True) -> list[str]:
+    """The fields of a file's first line, *strip*: without blanks around them. Reads that line at once; *file* as Spark lists it."""
     first = load(spark.read.option("lineSep", "\n"), "text", unquote(file)).head()
     line = first[0].removeprefix("\ufeff").rstrip("\r") if first else ""
-    return [name.strip() for name in next(csv.reader([line], delimiter=dialect.delimiter, skipinitialspace=True), [])]
+    names = next(csv.reader([line], delimiter=dialect.delimiter, skipinitialspace=strip), [])
+    return [name.strip() if strip else name for name in names]
 
 
 def null_marked(value: Column, dialect: Dialect, *, quoted: Column) -> Column:

@@ -41,7 +41,7 @@ class Layout:
 def listing(spark: SparkSession, path: Paths) -> list[str]:
     """All files below the path, in the order of their names. Reads no file."""
     reader = spark.read.option("recursiveFileLookup", "true")
-    return sorted(common.load(reader, "binaryFile", path).inputFiles(), key=name_of)
+    return sorted(common.load(reader, "binaryFile", path, called="files of DMS").inputFiles(), key=name_of)
 
 
 def kind_of(path: Paths, files: Iterable[str]) -> str:

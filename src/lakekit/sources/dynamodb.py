@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -39,7 +40,8 @@ def dynamodb(
     *path* is the path or paths of files with one JSON record a line (an export's ``data/`` folder, gzip or not; stream records as
     Firehose or a Lambda wrote them), or a frame with such text in ``value`` or in its only column. Records may be mixed: a full
     export's ``{"Item": …}``, an incremental export's ``{"Metadata", "Keys", "NewImage"}`` (no ``NewImage``: a delete), and a
-    stream's or Kinesis' ``{"eventName": "INSERT|MODIFY|REMOVE", "dynamodb": {…}}``.
+    stream's or Kinesis' ``{"eventName": "INSERT|MODIFY|REMOVE", "dynamodb": {…}}``, also as a Lambda's event ``{"Records": […]}`` or,
+    as Firehose delivers them, many on a line.
 
     *schema* is the row's columns as Spark DDL or ``StructType``; other attributes are left out. ``None`` takes the union of all items'
     attributes, which **reads the files once** when this is called (Spark's JSON inference; for a path only). Then N becomes *numbers*,
@@ -67,14 +69,15 @@ def dynamodb(
     messages = records(path, spark, prefix="__")
     if not messages.text:
         raise SourceError("the frame has no column value and more than one column. Select the one that holds the JSON text.")
-    row = _inferred(path, numbers, common.session(spark)) if schema is None else common.declared(messages.df.sparkSession, schema)
+    lines = _one_by_one(messages.df)
+    row = _inferred(path, lines, numbers) if schema is None else common.declared(lines.sparkSession, schema)
     missing = [k for k in wanted if k not in row.names]
     if missing:
         raise ConfigError(f"keys names {', '.join(missing)}, which the items do not have. Their columns: {', '.join(row.names)}.")
     for column in row.fields:
         typed.check(column.dataType, column.name)
     return changes(
-        _rows(_normal(messages.df, row, wanted, export_time), row, wanted),
+        _rows(_normal(lines, row, wanted, export_time), row, wanted),
         keys=wanted,
         sequence_by=[PHASE, SEQUENCE],
         ties=ties,
@@ -84,19 +87,37 @@ def dynamodb(
     )
 
 
-def _inferred(path: DataFrame | common.Paths, numbers: str, spark: SparkSession) -> T.StructType:
+def _one_by_one(lines: DataFrame) -> DataFrame:
+    """A Lambda's event holds many stream records; each becomes a row."""
+    event = F.col("value").rlike(r'^\s*\{\s*"Records"\s*:\s*\[')
+    inside = F.when(event, F.from_json(F.get_json_object("value", "$.Records"), "array<string>"))
+    return lines.select(F.explode(F.coalesce(inside, F.array("value"))).alias("value"))
+
+
+def _inferred(path: DataFrame | common.Paths, lines: DataFrame, numbers: str) -> T.StructType:
     if isinstance(path, DataFrame):
         raise SourceError("the columns of a frame of JSON text cannot be inferred. Declare them with schema='id string, …'.")
-    number = common.declared(spark, f"n {numbers}")["n"].dataType
+    number = common.declared(lines.sparkSession, f"n {numbers}")["n"].dataType
     if not isinstance(number, T.DecimalType):
         raise ConfigError(f"numbers is {number.simpleString()}; DynamoDB's numbers are decimals. Declare other types with schema=.")
-    seen = common.load(spark.read.option("primitivesAsString", "true"), "json", path).schema
-    images = [image for image in (_at(seen, path) for path in _IMAGES) if image is not None]
+    place = ", ".join(common.paths(path))
+    seen = _seen(lines)
+    images = [image for image in (_at(seen, found) for found in _IMAGES) if image is not None]
     if not images:
-        raise SourceError(
-            f"{', '.join(common.paths(path))}: no line is an export's item or a stream record. Name the folder of data files."
-        )
-    return typed.inferred(images, number)
+        raise SourceError(f"{place}: no line is an export's item or a stream record. Name the folder of data files.")
+    row = typed.inferred(images, number)
+    alike = typed.alike(row)
+    if alike:
+        raise SourceError(f"{place} cannot be read as json: attribute `{alike}` already exists, in other case. Declare one with schema=.")
+    return row
+
+
+def _seen(lines: DataFrame) -> T.StructType:
+    """Spark's JSON inference over the records as they were parted; PySpark offers it for files and Python's own rows only."""
+    spark = lines.sparkSession
+    jvm: Any = spark._jvm
+    texts = getattr(lines._jdf, "as")(jvm.org.apache.spark.sql.Encoders.STRING())
+    return DataFrame(spark.read.option("primitivesAsString", "true")._jreader.json(texts), spark).schema
 
 
 def _at(schema: T.DataType, path: str) -> T.DataType | None:

@@ -153,3 +153,18 @@ def _attribute(seen: T.DataType, numbers: T.DecimalType) -> T.DataType:
     if tag == "M" and isinstance(held, T.StructType):
         return T.StructType([T.StructField(f.name, _attribute(f.dataType, numbers)) for f in held.fields])
     return flat.get(tag, _TEXT)
+
+
+def alike(target: T.DataType) -> str | None:
+    """A name that stands twice in one struct, at any depth, in different case: Spark would take the two for one.
+
+    >>> alike(T._parse_datatype_string("a int, m struct<x: int, X: int>"))
+    'x'
+    """
+    if isinstance(target, T.ArrayType):
+        return alike(target.elementType)
+    if not isinstance(target, T.StructType):
+        return None
+    lowered = [name.lower() for name in target.names]
+    here = next((name for name in lowered if lowered.count(name) > 1), None)
+    return here or next((found for f in target.fields if (found := alike(f.dataType))), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 from urllib.parse import unquote
 
@@ -11,14 +11,20 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.changes import RAW, REASON, ChangeFeed, Ties, changes
-from lakekit.columns import col
+from lakekit.columns import col, quoted
 from lakekit.errors import ConfigError, SourceError
-from lakekit.sources import common
+from lakekit.sources import common, json_text
+from lakekit.sources import debezium_types as types
 from lakekit.sources import manifest as manifests
 from lakekit.sources.common import NO_NULL, Paths
 from lakekit.sources.delimited import Dialect, header_of, null_marked
+from lakekit.sources.exact import literal
 
-_CORRUPT = "_lk_corrupt"
+_CORRUPT, _OBJECT = "_lk_corrupt", "_lk_object"
+_EASY = 20
+"""Where no decimal has more digits, each is parsed as one with 18 more behind the point, which tells what would be rounded, and costs
+less than to keep the number's text."""
+
 FileFormat = Literal["csv", "json", "parquet", "orc"]
 
 
@@ -66,17 +72,19 @@ def files(
     declared = common.declared(spark, schema)
     listed: Paths = manifests.verified(spark, manifest, common.paths(path)[0]) if manifest else path
     reader = spark.read.option("recursiveFileLookup", "true")
+    if manifest:
+        reader = reader.option("__globPaths__", "false")  # a listed a[1].csv is that file, and not a1.csv
     if format == "csv":
         df = _csv(reader, listed, declared, Dialect(delimiter, null_value), header=header, multiline=multiline)
         if header:
             _check_header(spark, df, declared, Dialect(delimiter))
     elif format == "json":
-        df = _json(reader, listed, declared, multiline=multiline)
+        df = _json(common.load(reader.option("wholetext", str(multiline).lower()), "text", listed, called=format), declared)
     else:
-        df = common.load(reader.option("mergeSchema", "true"), format, listed)
-    df = common.parsed(df, declared)
+        df = _columnar(reader, format, listed, declared)
+    df = common.parsed(df, declared).select(*map(col, (*declared.names, REASON, RAW)))
     return changes(
-        df.select(*map(col, (*declared.names, REASON, RAW))),
+        df.withColumn(RAW, json_text.as_it_was(col(RAW))) if format == "json" else df,
         keys=keys,
         sequence_by=sequence_by,
         delete_when=delete_when,
@@ -108,26 +116,71 @@ def _csv(reader: DataFrameReader, path: Paths, declared: T.StructType, dialect: 
 def _check_header(spark: SparkSession, df: DataFrame, declared: T.StructType, dialect: Dialect) -> None:
     """Compare the first file at once, for a clear error; Spark does the same for each file when it is read."""
     first = next(iter(df.inputFiles()), None)
-    if first is not None and [n.lower() for n in header_of(spark, first, dialect)] != [n.lower() for n in declared.names]:
+    found = header_of(spark, first, dialect, strip=False) if first is not None else []
+    if first is not None and found and [n.lower() for n in found] != [n.lower() for n in declared.names]:
         wanted = ", ".join(declared.names)
         raise SourceError(f"{unquote(first)}: the first line does not name the columns {wanted}. Declare the file's own, or header=False.")
 
 
-def _json(reader: DataFrameReader, path: Paths, declared: T.StructType, *, multiline: bool) -> DataFrame:
-    """Values in the widest form that Spark reads without rounding, for `common.parsed` to cast."""
-    options = {"multiLine": str(multiline).lower(), "timeZone": "UTC"}
-    exact = T.StructType([T.StructField(f.name, _exact(f.dataType)) for f in declared.fields])
-    df = _permissive(reader.options(**options), "json", path, exact)
-    return _with_reason(df, "not a JSON object, or a value that is not of its declared type")
+def _columnar(reader: DataFrameReader, format: str, path: Paths, declared: T.StructType) -> DataFrame:
+    """Parquet or ORC by their own schemas, merged; a folder without any file, which has none, is an empty feed."""
+    try:
+        return common.load(reader.option("mergeSchema", "true"), format, path)
+    except SourceError as error:
+        if "UNABLE_TO_INFER_SCHEMA" not in str(error):
+            raise
+        return common.load(reader.schema(declared), format, path)
 
 
-def _exact(declared: T.DataType) -> T.DataType:
-    """Instants as text, because Spark would drop digits; decimals with every fraction digit that their integer digits leave room for."""
+def _json(lines: DataFrame, declared: T.StructType) -> DataFrame:
+    """One row for each object; what a value's own type could round or cut comes as text, and is read where that loses nothing."""
+    readings = {f.name: _reading(f.dataType, exact=_long_decimal(declared)) for f in declared.fields}
+    kept = json_text.with_numbers_kept(F.expr(json_text.WITHOUT_BOM), types.kept(readings))
+    texts = lines.where("trim(value) <> ''").select(kept.alias("value")).select(F.explode(json_text.listed(F.col("value"))).alias("value"))
+    wire = T.StructType([*(T.StructField(n, r.wire) for n, r in readings.items()), T.StructField(_CORRUPT, T.StringType())])
+    parsed = F.from_json("value", wire, {"columnNameOfCorruptRecord": _CORRUPT})
+    df = texts.select(F.col("value").alias(RAW), parsed.alias(_OBJECT))
+    values = [f"{r.decode(f'{_OBJECT}.{quoted(n)}')} AS {quoted(n)}" for n, r in readings.items()]
+    return df.selectExpr(*values, _OBJECT, RAW).selectExpr("*", f"{_unread(declared, readings)} AS {REASON}").drop(_OBJECT)
+
+
+def _unread(declared: T.StructType, readings: Mapping[str, types.Reading]) -> str:
+    """Why an object is a bad row, or NULL; a flat value that came and is not there any more could not be read."""
+    verdicts = {}
+    for f in declared.fields:
+        reading, found = readings[f.name], f"{_OBJECT}.{quoted(f.name)}"
+        lost = types.misread(reading, found) if reading.parts else f"({found} IS NOT NULL AND {quoted(f.name)} IS NULL)"
+        verdicts[f] = lost if reading.checked else None
+    said = [f"WHEN {bad} THEN {literal(common.not_a(f))}" for f, bad in verdicts.items() if bad]
+    corrupt = "not a JSON object, or a value that is not of its declared type"
+    return f"CASE WHEN {_OBJECT}.{_CORRUPT} IS NOT NULL THEN '{corrupt}' {' '.join(said)} END"
+
+
+def _reading(declared: T.DataType, *, exact: bool) -> types.Reading:
+    """How a JSON value comes in. Instants at the top stay text, for `common.parsed`, which takes every way to write them."""
     if isinstance(declared, (T.TimestampType, T.TimestampNTZType, T.DateType)):
-        return T.StringType()
-    if isinstance(declared, T.DecimalType):
-        return T.DecimalType(38, 38 - declared.precision + declared.scale)
-    return declared
+        return types.from_spark(T.StringType())
+    return _inner(declared, exact=exact)
+
+
+def _inner(declared: T.DataType, *, exact: bool) -> types.Reading:
+    if isinstance(declared, (T.ArrayType, T.MapType, T.StructType)):
+        return types.nested(declared, lambda part: _inner(part, exact=exact), "numeric")
+    if isinstance(declared, T.DateType):
+        return types.DAY
+    if isinstance(declared, T.TimestampNTZType):
+        return types.Reading(declared, declared)
+    if isinstance(declared, T.DecimalType) and not exact:
+        return types.decimal_number(declared)
+    return types.from_spark(declared, "numeric")
+
+
+def _long_decimal(declared: T.DataType) -> bool:
+    """Whether a decimal of more digits than `_EASY` is in a type."""
+    inner = [f.dataType for f in declared.fields] if isinstance(declared, T.StructType) else []
+    inner += [declared.elementType] if isinstance(declared, T.ArrayType) else []
+    inner += [declared.valueType] if isinstance(declared, T.MapType) else []
+    return (isinstance(declared, T.DecimalType) and declared.precision > _EASY) or any(map(_long_decimal, inner))
 
 
 def _permissive(reader: DataFrameReader, format: str, path: Paths, schema: T.StructType) -> DataFrame:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from lakekit.changes import ChangeFeed, Ties, changes
+from lakekit.columns import quoted
 from lakekit.errors import ConfigError, SourceError
 from lakekit.sources import common
 from lakekit.sources.secrets import is_reference, secret
 
 EXTRACTED_AT = "extracted_at"
-_SECRET_IN_URL = re.compile(r"(?i)(passw(or)?d|pwd|secret|token)\s*=|//[^/@\s]*:[^/@\s]*@|:[^:/@\s]+/[^/@\s]+@")
+_SECRET_IN_URL = re.compile(
+    r"(?i)(passw(or)?d|pwd|passphrase|(?<![a-z])pass|secret|token|(api|access|account|private|shared)[ _-]?key)\s*="
+    r"|//[^/@\s]*:[^/@\s]*@|:[^:/@\s]+/[^/@\s]+@"
+)
 
 
 def jdbc(
@@ -52,10 +58,11 @@ def jdbc(
 
     *partition_column* with *lower_bound*, *upper_bound* and *num_partitions* reads in parallel: the bounds only cut the strides, all
     rows are read, but each stride is a transaction of its own, so name a *sequence_by* if rows may change meanwhile. *fetch_size* is in
-    rows. Columns without a zone are read as UTC.
+    rows. Columns without a zone are read as UTC. A NUMERIC without a scale is decimal(38,18); a value that does not fit makes a bad row.
+    *driver* is the driver's class; those of the usual databases are known.
 
-    Opens one connection at once for the schema; rows are read when the feed is used. Raises ``ConfigError`` for secrets in plain and
-    contradicting arguments, ``SourceError`` when the database or the driver refuses.
+    Opens a connection at once for the schema (a second one where a NUMERIC has no scale); rows are read when the feed is used.
+    Raises ``ConfigError`` for secrets in plain and contradicting arguments, ``SourceError`` when the database or the driver refuses.
 
     >>> feed = jdbc("jdbc:postgresql://db:5432/shop", table="public.orders", keys=["order_id"], sequence_by=["updated_at"],
     ...             user="env:PGUSER", password="env:PGPASSWORD")  # doctest: +SKIP
@@ -64,11 +71,11 @@ def jdbc(
     options = {
         **_relation(url, table, query),
         **_strides(partition_column, lower_bound, upper_bound, num_partitions),
-        "fetchsize": str(fetch_size),
+        "fetchsize": str(_at_least(0, fetch_size, "fetch_size")),
         "preferTimestampNTZ": "true",  # Spark would read a wall clock in the JVM's zone
-        **({"driver": driver} if driver else {}),
+        **_driver(url, driver),
     }
-    df = common.instants(_load(spark, {**options, **_credentials(user, password)}, _place(url)))
+    df = common.instants(_exact(spark, {**options, **_credentials(user, password)}, _place(url)))
     if sequence_by is None:
         df, sequence_by = df.withColumn(EXTRACTED_AT, F.lit(datetime.now(UTC))), EXTRACTED_AT
     return changes(
@@ -87,12 +94,32 @@ def jdbc(
 
 
 def _relation(url: str, table: str | None, query: str | None) -> dict[str, str]:
-    if _SECRET_IN_URL.search(url):
+    if _SECRET_IN_URL.search(unquote(url)):
         raise ConfigError("the JDBC url holds a password. Take it out and pass password='env:NAME'.")
     if (table is None) == (query is None):
         raise ConfigError("jdbc needs either table or query.")
-    # As a sub-query, because Spark's own option ``query`` cannot be read in parallel.
-    return {"url": url, "dbtable": table if table is not None else f"({query}) lakekit_query"}
+    # As a sub-query, because Spark's own option ``query`` cannot be read in parallel; the line's end is one of a comment, too.
+    return {"url": url, "dbtable": str(table) if query is None else f"({query.strip().rstrip(';')}\n) lakekit_query"}
+
+
+def _driver(url: str, driver: str | None) -> dict[str, str]:
+    """The driver's class. Java finds it by the url only among the jars that it started with, which those of ``spark.jars`` are not.
+
+    >>> _driver("jdbc:postgresql://db/shop", None), _driver("jdbc:postgresql://db/shop", "my.Driver"), _driver("jdbc:derby:shop", None)
+    ({'driver': 'org.postgresql.Driver'}, {'driver': 'my.Driver'}, {})
+    """
+    found = driver or next((name for start, name in _DRIVERS.items() if url.startswith(start)), None)
+    return {"driver": found} if found else {}
+
+
+_DRIVERS = {
+    "jdbc:postgresql:": "org.postgresql.Driver",
+    "jdbc:mysql:": "com.mysql.cj.jdbc.Driver",
+    "jdbc:mariadb:": "org.mariadb.jdbc.Driver",
+    "jdbc:sqlserver:": "com.microsoft.sqlserver.jdbc.SQLServerDriver",
+    "jdbc:oracle:": "oracle.jdbc.OracleDriver",
+    "jdbc:redshift:": "com.amazon.redshift.jdbc.Driver",
+}
 
 
 def _credentials(user: str | None, password: str | None) -> dict[str, str]:
@@ -107,12 +134,35 @@ def _strides(column: str | None, lower: int | str | None, upper: int | str | Non
         return {}
     if missing:
         raise ConfigError("partition_column, lower_bound, upper_bound and num_partitions go together: give all four or none.")
+    _at_least(1, count or 0, "num_partitions")
     return {name: str(value) for name, value in given.items()}
+
+
+def _at_least(least: int, value: int, role: str) -> int:
+    if value < least:
+        raise ConfigError(f"{role} is {value}; it must be at least {least}.")
+    return value
 
 
 def _place(url: str) -> str:
     """The url without its parameters, which may tell more than the place."""
     return re.split(r"[?;]", url, maxsplit=1)[0]
+
+
+def _exact(spark: SparkSession, options: dict[str, str], place: str) -> DataFrame:
+    """What the database holds. Spark rounds a number without a declared scale (NUMERIC) to 18 digits, and fails where it has more than
+    38 or is no number: such a column is read as text, and a value that its type cannot hold makes a bad row."""
+    df = _load(spark, options, place)
+    fixed = options.get("partitionColumn", "").lower()
+    wide = [f for f in df.schema.fields if _unbounded(f.dataType) and f.name.lower() != fixed]
+    if not wide:
+        return df
+    texts = ", ".join(f"{quoted(f.name)} STRING" for f in wide)
+    return common.parsed(_load(spark, {**options, "customSchema": texts}, place), T.StructType(wide))
+
+
+def _unbounded(found: T.DataType) -> bool:
+    return isinstance(found, T.DecimalType) and found.precision == 38 and found.scale > 0
 
 
 def _load(spark: SparkSession, options: dict[str, str], place: str) -> DataFrame:
@@ -124,6 +174,11 @@ def _load(spark: SparkSession, options: dict[str, str], place: str) -> DataFrame
 
 def _hint(error: BaseException) -> str:
     text = str(error)
+    if isinstance(error, PySparkException):
+        return (
+            ". Check the names of the columns, partition_column (a number, a date, or a timestamp with time zone) and its bounds; "
+            "Spark's own words follow as the cause."
+        )
     if "No suitable driver" in text or "ClassNotFoundException" in text:
         return ": its JDBC driver is not on the class path. See lakekit jars, group jdbc, and spark.jars."
     return ". Check that the server is up, the table or query, the user and the password; the database's own words follow as the cause."

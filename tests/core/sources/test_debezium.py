@@ -342,6 +342,43 @@ def test_nested_values_that_do_not_fit_make_a_bad_row(spark):
     ]
 
 
+def test_numbers_keys_and_messages_in_their_odder_forms(spark, tmp_path):
+    """JSON numbers where base64 is declared, 38 digits, keys that are only written otherwise, several messages on a line."""
+
+    def line(*updates):
+        one = '{{"op":"u","before":{},"after":{},"source":{{"lsn":{}}}}}'
+        return "".join(one.format(*update) for update in updates)
+
+    def row(key, rest=""):
+        return f'{{"id":{key}{rest}}}'
+
+    folder = tmp_path / "2024/06"
+    folder.mkdir(parents=True)
+    (folder / "a.json").write_text(
+        line(("null", row("1.0", ',"n":1234,"t":"}{ "'), 1), (row("1.0"), row("1.00", ',"n":"BNI="'), 2), (row("1.0"), row("2.0"), 3))
+        + "\n"
+        + line(("null", row(3, ',"n":12345678901234567890123456789012345678'), 4), ("null", row(4, ',"n":1.005'), 5))
+        + line(("null", row(5, ',"b":128'), 6), ("null", row(6, ',"s":{"it\'s":12.5}'), 7))
+    )
+    ddl = "id decimal(9,2), n decimal(38,0), b tinyint, t string, s struct<`it's`: decimal(5,2)>"
+    feed = debezium(str(tmp_path), keys="id", schema=ddl, connector="postgresql", spark=spark)
+    assert sorted(events(feed, "dbz_lsn", "_lk_op", "id", "n", "t", "s", "_lk_reason"), key=repr) == [
+        (1, "upsert", Decimal(1), Decimal(1234), "}{ ", None, None),
+        (2, "upsert", Decimal(1), Decimal(1234), None, None, None),
+        (3, "delete", Decimal(1), None, None, None, None),
+        (3, "upsert", Decimal(2), None, None, None, None),
+        (4, "upsert", Decimal(3), Decimal("12345678901234567890123456789012345678"), None, None, None),
+        (5, "upsert", Decimal(4), None, None, None, "column n: cannot be read as decimal(38,0) without loss"),
+        (6, "upsert", Decimal(5), None, None, None, "column b: cannot be read as tinyint without loss"),
+        (7, "upsert", Decimal(6), None, None, (Decimal("12.50"),), None),
+    ]
+    flat = [{"id": 1, "__ts_ms": 9, "__source_ts_ms": 5, "__file": "", "__pos": 0, "__op": "r", "__snapshot": "true"}]
+    df = spark.createDataFrame([(json.dumps(m),) for m in flat], "value string")
+    told = {"keys": "id", "schema": "id int", "flattened": True}
+    assert events(debezium(df, order_by="source.ts_ms", **told), "dbz_source_ts_ms") == [(Decimal(5),)]
+    assert events(debezium(df, connector="mysql", **told), "dbz_phase", "dbz_file", "_lk_reason") == [(0, None, None)]
+
+
 def test_reading_runs_no_job_when_all_is_declared(spark):
     counted = spark.sparkContext.statusTracker()
     spark.sparkContext.setJobGroup("debezium-declared", "no job")

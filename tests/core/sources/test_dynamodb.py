@@ -124,6 +124,29 @@ def test_stream_records(spark):
     ]
 
 
+def test_no_record_is_lost_in_a_folder_on_a_line_or_in_an_event(spark, tmp_path):
+    """As Firehose delivers (folders by the hour, records behind one another), and as a Lambda saw them."""
+
+    def record(name, number, **attributes):
+        image = {"id": {"S": name}, **attributes}
+        return {"eventName": "MODIFY", "dynamodb": {"Keys": {"id": {"S": name}}, "NewImage": image, "SequenceNumber": number}}
+
+    hour = tmp_path / "2024/06/01/13"
+    hour.mkdir(parents=True)
+    tricky = '}{ "quoted" } { \\'
+    (hour / "stream-1.gz").write_bytes(
+        gzip.compress((json.dumps(record("a", "1")) + json.dumps(record("b", "2", t={"S": tricky}))).encode())
+    )
+    (tmp_path / "event.json").write_text(json.dumps({"Records": [record("c", "3", late={"N": "1"}), record("d", "4")]}))
+    feed = dynamodb(str(tmp_path), keys="id", spark=spark)
+    assert [tuple(r.values()) for r in rows(feed, "id", "t", "late", "ddb_sequence", "_lk_reason", order_by=["id"])] == [
+        ("a", None, None, Decimal(1), None),
+        ("b", tricky, None, Decimal(2), None),
+        ("c", None, Decimal(1), Decimal(3), None),
+        ("d", None, None, Decimal(4), None),
+    ]
+
+
 def test_declared_types_take_what_they_can_hold(spark):
     """One attribute of each kind, right and wrong; a wrong one names its attribute, never its value."""
     good = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,51 @@ def test_json(spark: SparkSession, tmp_path: Path) -> None:
     assert [r["id"] for r in rows(read(tmp_path / "many", "json", multiline=True))] == [1, 2]
 
 
+def test_json_loses_no_object_and_no_digit(spark: SparkSession, tmp_path: Path) -> None:
+    """Objects behind one another, numbers of 38 digits, values inside values; with ANSI the other way round."""
+    lines = [
+        '{"id":1,"n":1.25,"lsn":1}{"id":2,"t":"}{ \\"}{\\\\","lsn":1} {"id":3,"n":1e2,"lsn":1}',
+        '[{"id":4,"n":1234567890123456789012345678901234567.5,"lsn":1},{"id":5,"n":-0.5,"lsn":1}]',
+        '\ufeff{"id":6,"n":"7.10","s":{"n":1.25,"d":"2024-06-01"},"a":[1.5],"lsn":1}',
+        '{"id":7,"n":1.05,"lsn":1}{"id":8,"n":1.2500000000000000000000000000000000000001,"lsn":1}',
+        '{"id":9,"s":{"n":1.005},"lsn":1}{"id":10,"s":{"d":"2024-06-01T12:00:00"},"lsn":1}{"id":11,"a":[1.25],"lsn":1}{"id":12,"b":200,"lsn":1}',
+    ]
+    (tmp_path / "a.json").write_text("\n".join(lines))
+    schema = "id int, n decimal(38,2), s struct<n: decimal(6,2), d: date>, a array<decimal(6,1)>, b tinyint, t string, lsn int"
+    other = "false" if spark.conf.get("spark.sql.ansi.enabled") == "true" else "true"
+    with conf(spark, spark__sql__ansi__enabled=other):
+        found = {r["id"]: r for r in rows(read(tmp_path, "json", schema))}
+    assert {i: str(r["n"]) for i, r in found.items() if r["n"] is not None} == {1: "1.25", 3: "100.00", 5: "-0.50", 6: "7.10", 7: "1.05"}
+    assert found[2]["t"] == '}{ "}{\\'
+    assert found[6]["s"].asDict() == {"n": Decimal("1.25"), "d": date(2024, 6, 1)} and found[6]["a"] == [Decimal("1.5")]
+    assert {i: r["_lk_reason"] for i, r in found.items() if r["_lk_reason"]} == {
+        4: "column n: not a decimal(38,2)",  # 37 digits before the point and two behind it are one too many
+        8: "column n: not a decimal(38,2)",
+        9: "column s: not a struct<n:decimal(6,2),d:date>",
+        10: "column s: not a struct<n:decimal(6,2),d:date>",
+        11: "column a: not a array<decimal(6,1)>",
+        12: "column b: not a tinyint",
+    }
+    assert found[4]["_lk_raw"] == '{"id":4,"n":1234567890123456789012345678901234567.5,"lsn":1}'
+    assert found[9]["_lk_raw"] == '{"id":9,"s":{"n":1.005},"lsn":1}'
+
+
+def test_nothing_delivered_is_an_empty_feed(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for format in ("csv", "json", "parquet", "orc"):
+        assert read(tmp_path / "empty", format).columns == ["id", "name", "amount", "at", "lsn"], format
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv/a.csv").write_text("")
+    (tmp_path / "csv/b.csv").write_text("id,lsn\n1,1\n")
+    assert [r["id"] for r in rows(read(tmp_path / "csv", "csv", "id int, lsn int"))] == [1]
+    (tmp_path / "csv/a.csv").write_text("id, lsn\n")
+    with pytest.raises(SourceError, match=r"a\.csv: the first line does not name the columns id, lsn"):
+        read(tmp_path / "csv", "csv", "id int, lsn int")
+    (tmp_path / "damaged.parquet").write_text("PAR1 secret value PAR1")
+    with pytest.raises(SourceError, match=r"damaged\.parquet cannot be read as parquet: a file there is damaged"):
+        read(tmp_path / "damaged.parquet", "parquet")
+
+
 @pytest.mark.parametrize("format", ["parquet", "orc"])
 def test_columnar(spark: SparkSession, tmp_path: Path, format: str) -> None:
     first = spark.sql("select 1 id, 'a' name, cast(1.5 as decimal(10,3)) amount, timestamp '2024-06-01 12:00:00' at, 1L lsn, 'x' other")
@@ -129,6 +174,12 @@ def test_manifest_is_verified_before_any_row_is_read(spark: SparkSession, tmp_pa
         (tmp_path / name).write_text(text)
         feed = read(folder, "csv", "id int, lsn int", header=False, manifest=str(tmp_path / name))
         assert {r[0]: r[1] for r in feed.df.groupBy("id").count().collect()} == {1: 1, 2: 300_000}, name
+
+    (folder / "a[1].csv").write_text("4,4\n")
+    (folder / "a1.csv").write_text("5,5\n")  # what Spark would take the other's name for
+    (tmp_path / "one.json").write_text(json.dumps([e for e in manifest_of(folder) if e["path"] == "a[1].csv"]))
+    feed = read(folder, "csv", "id int, lsn int", header=False, manifest=str(tmp_path / "one.json"))
+    assert [r["id"] for r in rows(feed)] == [4]
 
     def refused(entry: dict[str, Any], message: str) -> None:
         (tmp_path / "wrong.json").write_text(json.dumps([entries[0], {**entries[1], **entry}]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,13 +11,15 @@ from typing import Any
 import pytest
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
+from pyspark.sql import types as T
 
 from lakekit.errors import ConfigError, FeedError, SourceError
-from lakekit.sources import jdbc
-from tests.core.sources.folding import conf, rows
+from lakekit.sources import common, jdbc
+from tests.core.sources.folding import bad, conf, rows
 
 URL = "jdbc:derby:memory:shop"
 SECRET = "s3cr3t-of-the-shop"
+BOUNDS: dict[str, Any] = {"partition_column": "order_id", "lower_bound": 100, "upper_bound": 140, "num_partitions": 3}
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +51,8 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_table_in_parallel(spark: SparkSession, shop: str, credentials: dict[str, Any]) -> None:
-    bounds = {"partition_column": "order_id", "lower_bound": 100, "upper_bound": 140, "num_partitions": 3}
     with conf(spark, spark__sql__session__timeZone="America/New_York"):
-        feed = jdbc(shop, table="orders", keys="order_id", sequence_by="lsn", delete_when="op = 'D'", fetch_size=7, **bounds, **credentials)
+        feed = jdbc(shop, table="orders", keys="order_id", sequence_by="lsn", delete_when="op = 'D'", fetch_size=7, **BOUNDS, **credentials)
         assert feed.keys == ("ORDER_ID",) and feed.sequence_by == ("LSN",)
         assert feed.df.rdd.getNumPartitions() == 3
         found = {r["ORDER_ID"]: r for r in rows(feed)}
@@ -79,6 +81,20 @@ def test_query_as_snapshot(spark: SparkSession, shop: str, credentials: dict[str
     assert later.df.selectExpr("unix_micros(extracted_at)").first()[0] > once[0]["at"]
 
 
+def test_a_number_without_a_scale_is_read_as_text(
+    spark: SparkSession, shop: str, credentials: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Derby has no such number, so its decimal(10,2) is taken for one, and the query makes one that decimal(10,2) cannot hold."""
+    module = sys.modules["lakekit.sources.jdbc"]
+    monkeypatch.setattr(module, "_unbounded", lambda found: isinstance(found, T.DecimalType))
+    query = "select order_id, amount, lsn from orders where order_id < 3 -- and no more;\n;"
+    feed = jdbc(shop, query=query, keys="order_id", sequence_by="lsn", **credentials)
+    monkeypatch.setattr(common, "_from_text", lambda name, field: f"CASE WHEN {name} <> '0.10' THEN CAST({name} AS DECIMAL(10,2)) END")
+    refusing = jdbc(shop, query=query, keys="order_id", sequence_by="lsn", **credentials)
+    assert [str(r["AMOUNT"]) for r in rows(feed)] == ["1.50", "0.10"]
+    assert bad(refusing) == [("column AMOUNT: not a decimal(10,2)", '{"ORDER_ID":2,"AMOUNT":"0.10","LSN":11}')]
+
+
 def test_secrets_never_show(
     spark: SparkSession, shop: str, credentials: dict[str, Any], capfd: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +116,10 @@ def test_secrets_never_show(
         "jdbc:mysql://app:hunter2@db/shop",
         "jdbc:oracle:thin:scott/hunter2@db:1521/shop",
         "jdbc:redshift://db/shop?PWD=hunter2",
+        "jdbc:postgresql://db/shop?pass=hunter2",
+        "jdbc:x://db/shop;AccessKey = hunter2",
+        "jdbc:x://db/shop?passphrase=hunter2",
+        "jdbc:mysql://db/shop?%70assword=hunter2",
     ],
 )
 def test_a_password_in_the_url_is_refused(spark: SparkSession, url: str) -> None:
@@ -116,6 +136,10 @@ def test_errors_name_the_thing_and_the_next_step(spark: SparkSession, shop: str,
         (ConfigError, "either table or query", {}),
         (ConfigError, "either table or query", {"table": "orders", "query": "select 1"}),
         (ConfigError, "go together", {"table": "orders", "partition_column": "order_id"}),
+        (ConfigError, "fetch_size is -1; it must be at least 0", {"table": "orders", "fetch_size": -1}),
+        (ConfigError, "num_partitions is 0; it must be at least 1", {"table": "orders", **BOUNDS, "num_partitions": 0}),
+        (SourceError, "Check the names of the columns, partition_column", {"table": "orders", **BOUNDS, "partition_column": "nr"}),
+        (SourceError, "Check the names of the columns, partition_column", {"table": "orders", **BOUNDS, "lower_bound": 999}),
         (SourceError, "cannot be read", {"table": "no_such_table"}),
         (SourceError, "its JDBC driver is not on the class path", {"table": "orders", "url": "jdbc:nobase://db/shop"}),
         (FeedError, "keys: the feed has no column nr", {"table": "orders", "keys": "nr"}),
