@@ -10,6 +10,7 @@ from lakekit.changes import ABSENT, OP, RAW, REASON, ChangeFeed, Ties, changes
 from lakekit.columns import quoted
 from lakekit.sources import debezium_order as order
 from lakekit.sources import debezium_types as types
+from lakekit.sources import readings
 from lakekit.sources.common import Paths
 from lakekit.sources.debezium_frame import events
 from lakekit.sources.debezium_records import records
@@ -151,7 +152,7 @@ def _reason(shape: Shape, placeholder: str | None) -> str:
         lost = misread(text, part.read(text)) if part.optional else f"{part.read(text)} IS NULL AND (phase = 1 OR {given})"
         found.append(f"IF(act IN ('upsert', 'delete', 'truncate') AND {lost}, {literal(f'{part.path}: no position in the log')}, NULL)")
     for name, reading in shape.readings.items():
-        wrong = types.misread(reading, _value(name, shape))
+        wrong = readings.misread(reading, _value(name, shape))
         if wrong:
             text = literal(f"column {name}: cannot be read as {reading.type.simpleString()} without loss")
             found.append(f"IF({_matters(name, shape, placeholder)} AND {wrong}, {text}, NULL)")

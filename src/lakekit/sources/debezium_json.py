@@ -9,8 +9,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakekit.columns import quoted
-from lakekit.sources import debezium_types as types
-from lakekit.sources import json_text
+from lakekit.sources import json_text, readings
 from lakekit.sources.debezium_shape import Shape, names_of
 from lakekit.sources.exact import literal
 
@@ -27,7 +26,7 @@ def from_text(df: DataFrame, shape: Shape, *, sparse: bool) -> DataFrame:
     wrapped = "payload" not in body.names  # a flattened row may have a column of this name; then there is no wrapper
     schema = T.StructType([*body.fields, *([T.StructField("payload", body)] if wrapped else []), T.StructField(_CORRUPT, T.StringType())])
     options = {"columnNameOfCorruptRecord": _CORRUPT}
-    numbers = types.kept(shape.readings)
+    numbers = readings.kept(shape.readings)
     message = F.from_json(json_text.with_numbers_kept(F.col("value"), numbers), schema, options)
     parsed = df.select(F.col("value").alias("raw"), message.alias("m"), _key(df, shape, numbers).alias("k"))
     top = _struct({n: f"m.{quoted(n)}" for n in body.names})

@@ -15,6 +15,7 @@ from lakekit.sources import debezium_order as order
 from lakekit.sources import debezium_types as types
 from lakekit.sources.common import declared, session
 from lakekit.sources.debezium_records import Records, block, fields, first_message, payload
+from lakekit.sources.readings import Reading, decimal_number, from_frame
 
 Schema = str | T.StructType | Mapping[str, Any]
 
@@ -42,7 +43,7 @@ class Said:
 class Shape:
     """Everything that has to be known before the feed is read. *seen*: its columns were seen in a record, others may hold more."""
 
-    readings: Mapping[str, types.Reading]
+    readings: Mapping[str, Reading]
     keys: tuple[str, ...]
     parts: tuple[order.Part, ...]
     connector: str | None
@@ -68,7 +69,7 @@ def shape_of(source: Records, said: Said) -> Shape:
     return Shape(readings, said.keys, parts, connector, flattened, said.prefix, seen=source.text and said.schema is None)
 
 
-def _check(readings: Mapping[str, types.Reading], said: Said) -> None:
+def _check(readings: Mapping[str, Reading], said: Said) -> None:
     for role, names in (("keys", said.keys), ("logical", tuple(said.logical))):
         missing = [n for n in names if n not in readings]
         if missing:
@@ -85,7 +86,7 @@ def _is_flattened(source: Records, message: Mapping[str, Any], said: Said) -> bo
     return bool(known) and not {"op", "source"} <= known
 
 
-def _readings(source: Records, message: Mapping[str, Any], said: Said, flattened: bool) -> dict[str, types.Reading]:
+def _readings(source: Records, message: Mapping[str, Any], said: Said, flattened: bool) -> dict[str, Reading]:
     if isinstance(said.schema, Mapping):
         return _from_block(said.schema, said)
     row = None if said.schema is None else declared(session(source.df.sparkSession), said.schema)
@@ -102,32 +103,32 @@ def _readings(source: Records, message: Mapping[str, Any], said: Said, flattened
     return _from_block(found, said)
 
 
-def _from_block(schema: Mapping[str, Any], said: Said) -> dict[str, types.Reading]:
+def _from_block(schema: Mapping[str, Any], said: Said) -> dict[str, Reading]:
     """The row's columns out of the schema block of an envelope, of a flattened message, or of the row itself."""
     known = fields(schema)
     row = fields(known["after"]) if known.get("after", {}).get("type") == "struct" else known
     return {n: types.from_connect(f, said.decimals) for n, f in row.items() if not n.startswith(said.prefix)}
 
 
-def _from_frame(source: Records, row: T.StructType | None, said: Said, flattened: bool) -> dict[str, types.Reading]:
+def _from_frame(source: Records, row: T.StructType | None, said: Said, flattened: bool) -> dict[str, Reading]:
     image = source.df.schema if flattened else source.df.schema["after"].dataType
     if not isinstance(image, T.StructType):
         raise SourceError(f"the column after is {image.simpleString()}, not a struct. Parse it first, or pass the messages as text.")
     there = {f.name: f.dataType for f in image.fields if not (flattened and f.name.startswith(said.prefix))}
     if row is None:
-        return {n: types.from_frame(t) for n, t in there.items()}
+        return {n: from_frame(t) for n, t in there.items()}
     return {f.name: _declared_column(f, there, said) for f in row.fields}
 
 
-def _declared_column(column: T.StructField, there: Mapping[str, T.DataType], said: Said) -> types.Reading:
+def _declared_column(column: T.StructField, there: Mapping[str, T.DataType], said: Said) -> Reading:
     found = there.get(column.name)
     if found is None:
         raise ConfigError(f"schema names {column.name}, which the frame does not have. Its columns: {', '.join(there)}.")
     if same_type(found, column.dataType) and column.name not in said.logical:
-        return types.from_frame(found)
+        return from_frame(found)
     reading = types.from_spark(column.dataType, said.decimals, said.logical.get(column.name))
     if isinstance(found, T.DecimalType) and isinstance(column.dataType, T.DecimalType):
-        reading = types.decimal_number(column.dataType)
+        reading = decimal_number(column.dataType)
     if not widens(found, reading.wire):
         raise ConfigError(
             f"{column.name} is {found.simpleString()} in the frame and {column.dataType.simpleString()} in schema, which is read from "

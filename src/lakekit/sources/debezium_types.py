@@ -5,18 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from pyspark.sql import types as T
 
-from lakekit.columns import quoted, same_type
+from lakekit.columns import same_type
 from lakekit.errors import ConfigError, SourceError
-from lakekit.sources import exact, json_text
+from lakekit.sources import exact, json_text, readings
+from lakekit.sources.readings import BYTES, DAY, INSTANT, Reading, array_of, decimal_number, decimal_text, map_of, plain, struct_of, text
 
 Decimals = Literal["base64", "numeric", "string"]
-Decode = Callable[[str], str]
 
 ANY_NUMBER = T.DecimalType(38, 18)
 """The type of a number without a declared scale (NUMERIC in PostgreSQL); a value that it cannot hold makes a bad row."""
@@ -34,44 +34,10 @@ _SPARK = {
     "string": T.StringType(),
 }
 
-
-def _as_is(value: str) -> str:
-    return value
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How one value comes in (*wire*: what JSON is parsed to) and what it becomes (*type*); *decode* is NULL where that loses anything."""
-
-    wire: T.DataType
-    type: T.DataType
-    decode: Decode = _as_is
-    kind: str = "plain"
-    parts: tuple[Reading, ...] = ()
-
-    @property
-    def checked(self) -> bool:
-        """Whether decoding can fail."""
-        return self.decode is not _as_is
-
-
-def _text(dtype: T.DataType, decode: Decode, kind: str = "text") -> Reading:
-    return Reading(T.StringType(), dtype, decode, kind)
-
-
-def _plain(dtype: T.DataType) -> Reading:
-    if isinstance(dtype, T.ByteType):  # Spark's JSON parser takes 128 for -128
-        return Reading(T.ShortType(), dtype, lambda v: f"try_cast({v} AS TINYINT)", "number")
-    kinds: dict[type[T.DataType], str] = {T.StringType: "text", T.BooleanType: "boolean"}
-    return Reading(dtype, dtype, kind=kinds.get(type(dtype), "number"))
-
-
-_BYTES = _text(T.BinaryType(), exact.bytes_from_base64, "bytes")
 _INT, _LONG, _STRING = T.IntegerType(), T.LongType(), T.StringType()
 _DATE = Reading(_INT, T.DateType(), exact.date_from_days, "number")
+_DAY_OR_DAYS = text(T.DateType(), lambda v: f"coalesce({exact.date_from_text(v)}, {exact.date_from_days(f'try_cast({v} AS INT)')})")
 _MILLIS = Reading(_LONG, T.TimestampType(), exact.timestamp_from_millis, "number")
-DAY = _text(T.DateType(), exact.date_from_text)
-_ZONED = _text(T.TimestampType(), exact.timestamp_from_text)
 
 
 def _decimal_base64(target: T.DecimalType, scale: int | None = None) -> Reading:
@@ -82,18 +48,7 @@ def _decimal_base64(target: T.DecimalType, scale: int | None = None) -> Reading:
         number = exact.decimal_from_text(json_text.digits(value), target)
         return f"IF({json_text.is_number(value)}, {number}, {exact.decimal_from_base64(value, source, target)})"
 
-    return _text(target, decode, "decimal")
-
-
-def _decimal_text(target: T.DecimalType) -> Reading:
-    return _text(target, lambda v: exact.decimal_from_text(json_text.digits(v), target))
-
-
-def decimal_number(target: T.DecimalType) -> Reading:
-    """A decimal that is parsed as a number: in a frame, or where it has no name by which its text could keep all digits."""
-    wire = T.DecimalType(38, min(38, target.scale + 38 - target.precision))
-    cast = "try_cast({v} AS " + target.simpleString() + ")"
-    return Reading(wire, target, lambda v: f"IF({cast} = {{v}}, {cast}, NULL)".format(v=v), "number")
+    return text(target, decode, "decimal")
 
 
 def _variable_decimal(target: T.DecimalType) -> Reading:
@@ -102,13 +57,12 @@ def _variable_decimal(target: T.DecimalType) -> Reading:
 
 
 def _decimal(target: T.DecimalType, decimals: Decimals, scale: int | None = None) -> Reading:
-    return _decimal_base64(target, scale) if decimals == "base64" else _decimal_text(target)
+    return _decimal_base64(target, scale) if decimals == "base64" else decimal_text(target)
 
 
 def _nameless(reading: Reading, decimals: Decimals) -> Reading:
     """An array's or a map's value."""
-    numeric = decimals == "numeric" and isinstance(reading.type, T.DecimalType)
-    return decimal_number(reading.type) if numeric else reading  # type: ignore[arg-type]
+    return decimal_number(reading.type) if decimals == "numeric" and isinstance(reading.type, T.DecimalType) else reading
 
 
 # A semantic type's name → its reading. Times of day stay the numbers that they are: Spark has no type for them.
@@ -120,14 +74,14 @@ _SEMANTIC: dict[str, Reading] = {
     "org.apache.kafka.connect.data.Timestamp": _MILLIS,
     "io.debezium.time.MicroTimestamp": Reading(_LONG, T.TimestampType(), exact.timestamp_from_micros, "number"),
     "io.debezium.time.NanoTimestamp": Reading(_LONG, T.TimestampType(), exact.timestamp_from_nanos, "number"),
-    "io.debezium.time.ZonedTimestamp": _ZONED,
-    "io.debezium.time.IsoTimestamp": _ZONED,
-    "io.debezium.time.Time": _plain(_INT),
-    "org.apache.kafka.connect.data.Time": _plain(_INT),
-    "io.debezium.time.MicroTime": _plain(_LONG),
-    "io.debezium.time.NanoTime": _plain(_LONG),
-    "io.debezium.data.Uuid": replace(_plain(_STRING), kind="uuid"),
-    "io.debezium.data.Bits": _BYTES,
+    "io.debezium.time.ZonedTimestamp": INSTANT,
+    "io.debezium.time.IsoTimestamp": INSTANT,
+    "io.debezium.time.Time": plain(_INT),
+    "org.apache.kafka.connect.data.Time": plain(_INT),
+    "io.debezium.time.MicroTime": plain(_LONG),
+    "io.debezium.time.NanoTime": plain(_LONG),
+    "io.debezium.data.Uuid": replace(plain(_STRING), kind="uuid"),
+    "io.debezium.data.Bits": BYTES,
     "io.debezium.data.VariableScaleDecimal": _variable_decimal(ANY_NUMBER),
     "org.apache.kafka.connect.data.Decimal": _decimal_base64(T.DecimalType(38, 0)),
 }
@@ -151,15 +105,15 @@ def from_connect(block: Mapping[str, Any], decimals: Decimals = "base64") -> Rea
     if name in _SEMANTIC:
         return _SEMANTIC[name]
     if kind == "bytes":
-        return _BYTES
+        return BYTES
     if kind in _SPARK:
-        return _plain(_SPARK[kind])
+        return plain(_SPARK[kind])
     if kind == "array":
-        return _array(_nameless(from_connect(block["items"], decimals), decimals))
-    if kind == "map":
-        return _map(from_connect(block["keys"], decimals), _nameless(from_connect(block["values"], decimals), decimals))
+        return array_of(_nameless(from_connect(block["items"], decimals), decimals))
+    if kind == "map":  # Connect writes keys that are no text as pairs, which a row image does not hold
+        return map_of(from_connect(block["keys"], decimals), _nameless(from_connect(block["values"], decimals), decimals))
     if kind == "struct":
-        return _struct({f["field"]: from_connect(f, decimals) for f in block["fields"]})
+        return struct_of({f["field"]: from_connect(f, decimals) for f in block["fields"]})
     raise SourceError(f"the schema block holds the type {kind!r}, unknown to Kafka Connect. Declare the row's columns with schema=.")
 
 
@@ -174,56 +128,14 @@ def from_spark(target: T.DataType, decimals: Decimals = "base64", semantic: str 
     """The reading of a declared Spark type, with its Debezium type (*semantic*, long or short name) where JSON alone is ambiguous."""
     if semantic is not None:
         return _retarget(_find(semantic), target, semantic)
-    if isinstance(target, T.DecimalType):
+    return readings.from_spark(target, lambda declared: _own(declared, decimals), called="Debezium")
+
+
+def _own(target: T.DataType, decimals: Decimals) -> Reading | None:
+    """What JSON alone does not say: a decimal may be base64, a day may be a number of days."""
+    if isinstance(target, T.DecimalType) and decimals != "numeric":
         return _decimal(target, decimals)
-    if isinstance(target, T.DateType):
-        return _text(target, lambda v: f"coalesce({exact.date_from_text(v)}, {exact.date_from_days(f'try_cast({v} AS INT)')})")
-    if isinstance(target, T.TimestampType):
-        return _ZONED
-    if isinstance(target, T.BinaryType):
-        return _BYTES
-    if isinstance(target, (T.ArrayType, T.MapType, T.StructType)):
-        return nested(target, lambda inner: from_spark(inner, decimals), decimals)
-    if isinstance(target, (T.NumericType, T.BooleanType, T.StringType)):
-        return _plain(target)
-    raise ConfigError(f"schema declares a column as {target.simpleString()}, which no Debezium value is read as. Declare another type.")
-
-
-def nested(target: T.ArrayType | T.MapType | T.StructType, of: Callable[[T.DataType], Reading], decimals: Decimals) -> Reading:
-    """The reading of a nested type, its parts read as *of* says."""
-    if isinstance(target, T.ArrayType):
-        return _array(_nameless(of(target.elementType), decimals))
-    if isinstance(target, T.MapType):
-        return _map(of(target.keyType), _nameless(of(target.valueType), decimals))
-    return _struct({f.name: of(f.dataType) for f in target.fields})
-
-
-def kept(readings: Mapping[str, Reading]) -> list[str]:
-    """Names of the decimals that are read from text, for `json_text.with_numbers_kept`; none that names another number too."""
-    found = list(_fields(readings.items()))
-    others = {name for name, reading in found if isinstance(reading.wire, T.NumericType)}
-    return sorted({n for n, r in found if isinstance(r.type, T.DecimalType) and isinstance(r.wire, T.StringType)} - others)
-
-
-def _fields(named: Iterable[tuple[str, Reading]]) -> Iterator[tuple[str, Reading]]:
-    """The fields and those inside them, with their names; an array's element has none of its own."""
-    for name, reading in named:
-        yield name, reading
-        inner = reading.wire.names if isinstance(reading.wire, T.StructType) else [""] * len(reading.parts)
-        yield from _fields(zip(inner, reading.parts, strict=True) if reading.parts else ())
-
-
-def from_frame(found: T.DataType) -> Reading:
-    """The reading of a column that is structured already: the value itself, and the forms that "unchanged" takes in it."""
-    if isinstance(found, T.ArrayType):
-        return Reading(found, found, kind="array", parts=(from_frame(found.elementType),))
-    if isinstance(found, T.MapType):
-        return Reading(found, found, kind="map", parts=(from_frame(found.valueType),))
-    if isinstance(found, T.StructType):
-        return Reading(found, found, kind="struct", parts=tuple(from_frame(f.dataType) for f in found.fields))
-    if isinstance(found, T.BinaryType):
-        return Reading(found, found, kind="binary")
-    return Reading(found, found) if isinstance(found, T.ByteType) else _plain(found)
+    return _DAY_OR_DAYS if isinstance(target, T.DateType) else None
 
 
 def _find(semantic: str) -> Reading:
@@ -249,51 +161,9 @@ def _retarget(reading: Reading, target: T.DataType, semantic: str) -> Reading:
     if clock and isinstance(target, T.StringType):
         return Reading(reading.wire, target, lambda v: exact.clock_text(v, clock), "number")
     if same_type(reading.wire, target):
-        return _plain(target)  # e.g. NanoTimestamp as bigint: the number itself
+        return plain(target)  # e.g. NanoTimestamp as bigint: the number itself
     fitting = f"{reading.type.simpleString()} or {reading.wire.simpleString()}"
     raise ConfigError(f"{semantic} cannot be read as {target.simpleString()}. Declare {fitting}.")
-
-
-def _array(element: Reading) -> Reading:
-    decode = (lambda v: f"transform({v}, {exact.fresh(v)} -> {element.decode(exact.fresh(v))})") if element.checked else _as_is
-    return Reading(T.ArrayType(element.wire), T.ArrayType(element.type), decode, "array", (element,))
-
-
-def _map(key: Reading, value: Reading) -> Reading:
-    """JSON has text keys only; Connect writes other keys as pairs, which a row image does not hold."""
-    if not isinstance(key.wire, T.StringType):
-        raise SourceError("a map with keys that are no text cannot be read from JSON. Leave the column out with a declared schema=.")
-    decode = (lambda v: f"transform_values({v}, (k, {exact.fresh(v)}) -> {value.decode(exact.fresh(v))})") if value.checked else _as_is
-    return Reading(T.MapType(key.wire, value.wire), T.MapType(T.StringType(), value.type), decode, "map", (value,))
-
-
-def _struct(fields: Mapping[str, Reading]) -> Reading:
-    wire = T.StructType([T.StructField(name, r.wire) for name, r in fields.items()])
-    made = T.StructType([T.StructField(name, r.type) for name, r in fields.items()])
-    if not any(r.checked for r in fields.values()):
-        return Reading(wire, made, kind="struct", parts=tuple(fields.values()))
-
-    def decode(value: str) -> str:
-        inner = ", ".join(f"{exact.literal(n)}, {r.decode(f'{value}.{quoted(n)}')}" for n, r in fields.items())
-        return f"IF({value} IS NULL, NULL, named_struct({inner}))"
-
-    return Reading(wire, made, decode, "struct", tuple(fields.values()))
-
-
-def misread(reading: Reading, value: str) -> str | None:
-    """SQL that is true where *value*, or a value inside it, could not be read exactly; ``None``: never."""
-    if not reading.checked:
-        return None
-    if reading.kind == "array":
-        inner = misread(reading.parts[0], exact.fresh(value))
-        return f"coalesce(exists({value}, {exact.fresh(value)} -> {inner}), false)"
-    if reading.kind == "map":
-        inner = misread(reading.parts[0], exact.fresh(value))
-        return f"coalesce(exists(map_values({value}), {exact.fresh(value)} -> {inner}), false)"
-    if reading.kind == "struct" and isinstance(reading.wire, T.StructType):
-        tests = (misread(r, f"{value}.{quoted(f.name)}") for f, r in zip(reading.wire.fields, reading.parts, strict=True))
-        return "(" + " OR ".join(t for t in tests if t) + ")"
-    return exact.misread(value, reading.decode(value))
 
 
 def marker(reading: Reading, value: str, placeholder: str) -> str | None:

@@ -14,11 +14,11 @@ from lakekit.changes import RAW, REASON, ChangeFeed, Ties, changes
 from lakekit.columns import col, quoted
 from lakekit.errors import ConfigError, SourceError
 from lakekit.sources import common, json_text
-from lakekit.sources import debezium_types as types
 from lakekit.sources import manifest as manifests
 from lakekit.sources.common import NO_NULL, Paths
 from lakekit.sources.delimited import Dialect, header_of, null_marked
 from lakekit.sources.exact import literal
+from lakekit.sources.readings import Reading, decimal_number, from_spark, kept, misread, plain
 
 _CORRUPT, _OBJECT = "_lk_corrupt", "_lk_object"
 _EASY = 20
@@ -135,8 +135,8 @@ def _columnar(reader: DataFrameReader, format: str, path: Paths, declared: T.Str
 def _json(lines: DataFrame, declared: T.StructType) -> DataFrame:
     """One row for each object; what a value's own type could round or cut comes as text, and is read where that loses nothing."""
     readings = {f.name: _reading(f.dataType, exact=_long_decimal(declared)) for f in declared.fields}
-    kept = json_text.with_numbers_kept(F.expr(json_text.WITHOUT_BOM), types.kept(readings))
-    texts = lines.where("trim(value) <> ''").select(kept.alias("value")).select(F.explode(json_text.listed(F.col("value"))).alias("value"))
+    text = json_text.with_numbers_kept(F.expr(json_text.WITHOUT_BOM), kept(readings))
+    texts = lines.where("trim(value) <> ''").select(text.alias("value")).select(F.explode(json_text.listed(F.col("value"))).alias("value"))
     wire = T.StructType([*(T.StructField(n, r.wire) for n, r in readings.items()), T.StructField(_CORRUPT, T.StringType())])
     parsed = F.from_json("value", wire, {"columnNameOfCorruptRecord": _CORRUPT})
     df = texts.select(F.col("value").alias(RAW), parsed.alias(_OBJECT))
@@ -144,35 +144,30 @@ def _json(lines: DataFrame, declared: T.StructType) -> DataFrame:
     return df.selectExpr(*values, _OBJECT, RAW).selectExpr("*", f"{_unread(declared, readings)} AS {REASON}").drop(_OBJECT)
 
 
-def _unread(declared: T.StructType, readings: Mapping[str, types.Reading]) -> str:
+def _unread(declared: T.StructType, readings: Mapping[str, Reading]) -> str:
     """Why an object is a bad row, or NULL; a flat value that came and is not there any more could not be read."""
     verdicts = {}
     for f in declared.fields:
         reading, found = readings[f.name], f"{_OBJECT}.{quoted(f.name)}"
-        lost = types.misread(reading, found) if reading.parts else f"({found} IS NOT NULL AND {quoted(f.name)} IS NULL)"
+        lost = misread(reading, found) if reading.parts else f"({found} IS NOT NULL AND {quoted(f.name)} IS NULL)"
         verdicts[f] = lost if reading.checked else None
     said = [f"WHEN {bad} THEN {literal(common.not_a(f))}" for f, bad in verdicts.items() if bad]
     corrupt = "not a JSON object, or a value that is not of its declared type"
     return f"CASE WHEN {_OBJECT}.{_CORRUPT} IS NOT NULL THEN '{corrupt}' {' '.join(said)} END"
 
 
-def _reading(declared: T.DataType, *, exact: bool) -> types.Reading:
+def _reading(declared: T.DataType, *, exact: bool) -> Reading:
     """How a JSON value comes in. Instants at the top stay text, for `common.parsed`, which takes every way to write them."""
     if isinstance(declared, (T.TimestampType, T.TimestampNTZType, T.DateType)):
-        return types.from_spark(T.StringType())
-    return _inner(declared, exact=exact)
+        return plain(T.StringType())
+    return from_spark(declared, lambda part: _own(part, exact=exact), called="JSON")
 
 
-def _inner(declared: T.DataType, *, exact: bool) -> types.Reading:
-    if isinstance(declared, (T.ArrayType, T.MapType, T.StructType)):
-        return types.nested(declared, lambda part: _inner(part, exact=exact), "numeric")
-    if isinstance(declared, T.DateType):
-        return types.DAY
+def _own(declared: T.DataType, *, exact: bool) -> Reading | None:
+    """Wall clocks come as Spark parses them, and so do decimals where their text is not needed to be *exact*."""
     if isinstance(declared, T.TimestampNTZType):
-        return types.Reading(declared, declared)
-    if isinstance(declared, T.DecimalType) and not exact:
-        return types.decimal_number(declared)
-    return types.from_spark(declared, "numeric")
+        return Reading(declared, declared)
+    return decimal_number(declared) if isinstance(declared, T.DecimalType) and not exact else None
 
 
 def _long_decimal(declared: T.DataType) -> bool:

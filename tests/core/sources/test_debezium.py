@@ -402,6 +402,7 @@ def test_reading_runs_no_job_when_all_is_declared(spark):
             "MicroTimestamp cannot be read",
         ),
         ({"schema": "id int, other", "connector": "mysql"}, ConfigError, "no schema in DDL"),
+        ({"schema": "id int, d interval day to second", "connector": "mysql"}, ConfigError, "which no Debezium value is read as"),
     ],
 )
 def test_what_cannot_be_read_is_said_before_it_is_tried(spark, arguments, error, says):

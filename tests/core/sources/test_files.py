@@ -207,3 +207,7 @@ def test_errors(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,lsn,m\n1,1,x\n")
     with pytest.raises(ConfigError, match="column m is declared map<string,int>, but comes as text"):
         read(tmp_path, "csv", "id int, lsn int, m map<string,int>")
+    with pytest.raises(ConfigError, match="as interval day to second, which no JSON value is read as"):
+        read(tmp_path, "json", "id int, lsn int, a array<interval day to second>")
+    with pytest.raises(SourceError, match="keys that are no text cannot be read from JSON"):
+        read(tmp_path, "json", "id int, lsn int, m map<int,int>")
