@@ -16,8 +16,7 @@ PYTEST = $(BIN)/python -m pytest -m "not torture" -n 2
 # Tests are many small Spark jobs on cold code: the quick compiler and the simplest collector almost halve their time. With that
 # compiler alone Java sets 48 MB aside for code; a session of tests fills them, and then spends a quarter of its time making room.
 # Huge pages, where the machine has them, save a tenth, and a heap that need not grow first most of the collections.
-test test-contract torture: export LAKEKIT_DRIVER_MEMORY ?= 3g
-test test-contract torture: export LAKEKIT_JAVA_OPTIONS ?= -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC -XX:MetaspaceSize=256m -XX:+UseTransparentHugePages -Xms3g -Xmn1200m
+test test-contract torture: export LAKEKIT_JAVA_OPTIONS ?= -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC -XX:MetaspaceSize=256m -XX:+UseTransparentHugePages -Xms1g -Xmn700m
 
 .PHONY: demo test check test-contract torture bench wheel-smoke clean
 .DEFAULT_GOAL := demo

@@ -62,6 +62,11 @@ def in_plain_modes(test: Callable[..., Any]) -> Callable[..., Any]:
     return pytest.mark.parametrize("mode", once)(test)
 
 
+def in_first_mode(test: Callable[..., Any]) -> Callable[..., Any]:
+    """For cases of which no format sees anything, as long as random ones of the same kind run in every mode."""
+    return pytest.mark.parametrize("mode", [pytest.param(MODES[0], id=MODES[0].id)])(test)
+
+
 def mode_named(id: str) -> Mode:
     """The mode of an id such as ``hudi-mor``."""
     return next(mode for mode in MODES if mode.id == id)

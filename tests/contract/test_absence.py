@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lakekit as lk
-from tests.contract.harness import Subject, check_sum, in_plain_modes
+from tests.contract.harness import Subject, check_sum, in_first_mode, in_plain_modes
 from tests.frames import frame
 from tests.oracle import Row, Rules
 
@@ -48,7 +48,7 @@ def test_missing_columns_and_explicit_nulls(new: Callable[..., Subject]) -> None
     subject.check()
 
 
-@in_plain_modes
+@in_first_mode
 def test_markers_and_ignored_nulls(new: Callable[..., Subject]) -> None:
     rules = Rules(RULES.keys, RULES.sequence_by, ("id", "seq", "a", "b", "n", "blob"), unchanged=MARK, ignore_nulls=frozenset({"n"}))
     schema = SCHEMA + ", blob binary"
@@ -68,7 +68,7 @@ def test_markers_and_ignored_nulls(new: Callable[..., Subject]) -> None:
     assert stored.where(f"a = '{MARK}' OR b = '{MARK}' OR cast(blob AS string) = '{MARK}'").count() == 0
 
 
-@in_plain_modes
+@in_first_mode
 def test_bytes_that_mark_the_unchanged(new: Callable[..., Subject]) -> None:
     rules = Rules(("id",), ("seq",), ("id", "seq", "blob", "v"))
     subject = new("blobs", "id int, seq bigint, blob binary, v string", rules, unchanged=MARK)
@@ -79,7 +79,7 @@ def test_bytes_that_mark_the_unchanged(new: Callable[..., Subject]) -> None:
     subject.check()
 
 
-@in_plain_modes
+@in_first_mode
 def test_reserved_column_names_what_is_absent(new: Callable[..., Subject]) -> None:
     subject = new("reserved", "id int, seq bigint, a string, b string", Rules(("id",), ("seq",), ("id", "seq", "a", "b")))
     schema = "id int, seq bigint, a string, b string, _lk_op string, _lk_absent array<string>"
@@ -103,7 +103,7 @@ def test_reserved_column_names_what_is_absent(new: Callable[..., Subject]) -> No
     deliver({"id": 1, "seq": 4, "_lk_op": "delete"}, {"id": 1, "seq": 5, "b": "back", "_lk_op": "upsert", "_lk_absent": ["a"]})
 
 
-@in_plain_modes
+@in_first_mode
 def test_ignoring_every_null(new: Callable[..., Subject]) -> None:
     rules = Rules(RULES.keys, RULES.sequence_by, ("id", "a", "b", "n"), ignore_nulls=frozenset({"a", "b", "n"}))
     subject = new("nulls", SCHEMA, rules, delete_when="op = 'D'", except_columns=["op", "seq"], ignore_nulls=True)

@@ -13,9 +13,10 @@ from tests.contract.harness import MODES
 
 @pytest.mark.slow
 def test_killed_writers(spark: SparkSession, tmp_path: Path) -> None:
-    """Three kills for each format and mode, of a writer that is at work on all tables at once."""
-    made = [new_subject(spark, mode, "killed") for mode in MODES]
-    made.append(new_history(spark, MODES[0], "killed2"))  # those of the other modes are killed by ``make torture``
+    """Three kills for each format, of a writer that is at work on all tables at once; ``make torture`` kills in every mode and verb."""
+    # Where updates add files beside those that stand, more can be left half done.
+    made = [new_subject(spark, mode, "killed") for mode in MODES if mode.merge_on_read]
+    made.append(new_history(spark, MODES[0], "killed2"))
     tallies = kills(spark, made, 3, seed=3, folder=tmp_path)
     assert all(tally.rounds == 3 for tally in tallies)
     caught = {each.mode.format for each, tally in zip(made, tallies, strict=True) if tally.events["caught at work"]}

@@ -129,14 +129,15 @@ def test_sparse_events_without_kept_sequence(new: Callable[..., Subject], mode: 
     subject.create()
 
     for n, batch in enumerate(batches):
-        if n == 2:
+        foretold = n == 2 and not mode.merge_on_read
+        if foretold:
             before = files(subject.spark, subject.table.name)
             dry = subject.upsert(batch, without.get(n), dry_run=True)
             assert files(subject.spark, subject.table.name) == before
         commit = subject.upsert(batch, without.get(n))
         check_sum(commit)
         subject.check()
-        if n == 2:
+        if foretold:
             assert counts(dry) == counts(commit)
             assert dry.dry_run and not dry.changed
     replay = subject.upsert(batches[2], without[2])

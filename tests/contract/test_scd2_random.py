@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from lakekit.testing import random_changes, scramble
 from tests import oracle, scd_oracle
-from tests.contract.harness import MODES, Mode, conf, data_files, files, in_plain_modes, no_empty_text, same, utc
+from tests.contract.harness import MODES, Mode, conf, data_files, files, in_first_mode, in_plain_modes, no_empty_text, same, utc
 from tests.contract.scd_harness import Past, counts
 from tests.contract.test_random_feeds import BAD, FEEDS, KEYS, RULES, SCHEMA, SEQUENCES, VALUES, WIDER, ZONE, respelled
 from tests.oracle import Row, Rules
@@ -119,7 +119,7 @@ def test_sparse_events_in_time(history: Callable[..., Past], mode: Mode) -> None
     as_type_1(subject, subject.delivered)
 
 
-@in_plain_modes
+@in_first_mode
 def test_business_time(history: Callable[..., Past], mode: Mode) -> None:
     """The day of a change is ``valid_from``; the last change of a day wins, whenever it arrives."""
     rules = Rules(("feed", "name"), ("day", "lsn"), ("feed", "name", "day", "city", "region"))

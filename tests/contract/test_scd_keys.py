@@ -100,6 +100,7 @@ def test_the_unknown_is_added_once_by_two_writers(named: Callable[[str], lk.Tabl
     assert [(r["surrogate_key"], r["id"], r["valid_from"]) for r in table.df().collect()] == [(-1, None, None)]
 
 
+@in_plain_modes
 def test_numbers_placeholders_and_the_unknown(named: Callable[[str], lk.Table], mode: Mode) -> None:
     table = named("numbered")
     options: dict[str, Any] = {"track": "city", "surrogate": "sequence", "inferred": "is_inferred", "surrogate_key": "sk"}
