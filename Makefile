@@ -49,7 +49,7 @@ test: $(VENV)/.dev
 # On the line whose whole suite CI does not run: every case, on one format what is decided before a row is written, once for each
 # format what writes. `make test SPARK=4.1` runs all formats and modes.
 test-contract: $(VENV)/.dev
-	$(PYTEST) -m "not torture and not decided" tests/contract -k "not -mor] and not -dv]"
+	$(PYTEST) --dist loadfile -m "not torture and not decided" tests/contract -k "not -mor] and not -dv]"
 
 torture: $(VENV)/.dev
 	$(BIN)/python -m tests.torture

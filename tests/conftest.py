@@ -28,8 +28,9 @@ class ByMode(LoadScopeScheduling):
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByMode:
-    return ByMode(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByMode | None:
+    """By mode, unless the run says otherwise: one that has most of its tests in one mode is better shared out by file."""
+    return ByMode(config, log) if config.getoption("dist") == "load" else None
 
 
 @pytest.fixture(autouse=True)

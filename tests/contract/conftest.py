@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
@@ -44,9 +44,17 @@ def new(spark: SparkSession, mode: Mode, tidy: None) -> Callable[..., Subject]:
 
 
 @pytest.fixture
-def history(spark: SparkSession, mode: Mode, tidy: None) -> Callable[..., Past]:
-    """Make a type 2 table in the mode."""
-    return partial(past, spark, mode)
+def history(spark: SparkSession, mode: Mode, tidy: None) -> Iterator[Callable[..., Past]]:
+    """Make a type 2 table in the mode; whatever the test did to it, it ends as a valid history."""
+    made: list[Past] = []
+
+    def make(*args: Any, **more: Any) -> Past:
+        made.append(past(spark, mode, *args, **more))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.check_at_end()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 import lakekit as lk
+from lakekit.testing import assert_scd2_valid
 from tests import oracle, scd_oracle
 from tests.contract.harness import DB, Mode, Subject, check_sum, data_files, rows_by_key, same, subject
 from tests.contract.scd_harness import Past, past, plain_rows
@@ -76,6 +77,10 @@ class Derived(Past):
         else:
             found = {((r["id"],), r["valid_from"]): r for r in plain_rows(self.table.df())}
             same(found, scd_oracle.carrying(self.delivered, self.dim, {c: f"current_{c}" for c in self.dim.tracked}))
+
+    def check_at_end(self) -> None:
+        versions = lk.Table(self.spark, self.options["history"], format=self.mode.format) if self.verb == "scd4" else self.table
+        assert_scd2_valid(versions.df(), keys="id", track=self.dim.tracked, version=self.dim.version)
 
 
 def new_derived(spark: SparkSession, mode: Mode, name: str, *, verb: str) -> Derived:
@@ -145,6 +150,8 @@ def kills(spark: SparkSession, made: Sequence[Subject], rounds: int, seed: int, 
             _mend(each, rows, tally)
             tally.rounds += 1
         print(f"kill {k - 1} of {rounds}: {len(done)} of {len(made)} tables were done", file=sys.stderr, flush=True)
+    for each in made:
+        each.check_at_end()
     return tallies
 
 
@@ -264,6 +271,7 @@ def races(made: Subject, writer: Writer, rounds: int, seed: int, folder: Path) -
         attempts = [ours.attempts if ours else 0, (answer.get("commit") or {}).get("attempts", 0)]
         tally.events["rounds with a retry inside"] += max(attempts) > 1
         tally.rounds += 1
+    made.check_at_end()
     return tally
 
 

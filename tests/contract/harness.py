@@ -119,6 +119,9 @@ class Subject:
         """The table holds what the set of everything delivered means."""
         same(rows_by_key(self.table.df(), self.rules), self.expected())
 
+    def check_at_end(self) -> None:
+        """What needs no look after every delivery."""
+
 
 def no_empty_text(mode: Mode, *partitions: str) -> dict[str, frozenset[str]]:
     """For the oracle: partition columns that cannot hold an empty text, as the format's own table says."""
