@@ -265,17 +265,12 @@ class DimensionTable(ABC):
         makes: Iterable[Callable[[], None] | None] = (),
     ) -> Request:
         """The upsert of a feed into a table of the shape *view*; *makes* make what is missing, once the batch is accepted."""
-        wanted = [] if options.dry_run else [make for make in makes if make is not None]
-
-        def make() -> None:
-            for one in wanted:
-                one()
-
+        wanted = () if options.dry_run else tuple(make for make in makes if make is not None)
         bad = self._beside(options.quarantine or quarantine_name(self.name))
         target = Target(self._adapter, self._beside(journal_name(self.name)), bad)
         assumed = view if options.dry_run or wanted else None
         batch_id = options.batch_id or uuid.uuid4().hex
-        return Request(target, feed, remembers, batch_id, options.dry_run, assumed, make if wanted else None, verb)
+        return Request(target, feed, remembers, batch_id, options.dry_run, assumed, wanted, verb)
 
     def _shaped(self, shape: Shape, feed: ChangeFeed, options: Options) -> tuple[View, Callable[[], None] | None]:
         """Bring the table to the shape that the feed needs, which a dry run assumes; of a missing table the shape, and what makes it."""

@@ -56,8 +56,8 @@ class Verb:
 class Request:
     """One upsert, fully described.
 
-    *assumed* is the shape of a table that does not have it yet. *make* gives it that shape once the batch as a whole is accepted, so that
-    a refused one leaves nothing behind; a dry run only assumes it.
+    *assumed* is the shape of a table that does not have it yet. *makes* make what is missing once the batch as a whole is accepted, so
+    that a refused one leaves nothing behind; a dry run only assumes it.
     """
 
     target: Target
@@ -66,7 +66,7 @@ class Request:
     batch_id: str
     dry_run: bool = False
     assumed: View | None = None
-    make: Callable[[], None] | None = None
+    makes: tuple[Callable[[], None], ...] = ()
     verb: Verb | None = None
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 

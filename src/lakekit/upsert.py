@@ -58,17 +58,16 @@ def _applied(request: Request) -> Commit:
     """Apply the feed; retry on a fresh view while rivals interfere. Raises ``TieConflict``, ``FeedError``, ``CommitConflict``."""
     started = time.monotonic()
     with ExitStack() as stack:
-        alone = stack.enter_context(ExitStack())
-        if request.make is None:
-            _hold_off(request, alone)
+        if not request.makes:
+            _hold_off(request, stack)
         first = request.assumed or request.target.table.view()
         batch = stack.enter_context(evaluated(request, first))
         refuse(request, batch)
-        if request.make is not None:
+        if request.makes:
             request, first = _made(request, first)
-            _hold_off(request, alone)
+            _hold_off(request, stack)
         second = request.verb.second if request.verb else None
-        shown = first if second is None else second.view() if second.exists() else View(None, first.schema)
+        shown = first if second is None else View(None, first.schema) if request.dry_run and not second.exists() else second.view()
         history: list[tuple[Outcome, Landing]] = []
 
         def once(attempt: int) -> Commit | None:
@@ -88,12 +87,17 @@ def _hold_off(request: Request, stack: ExitStack) -> None:
 
 def _made(request: Request, assumed: View) -> tuple[Request, View]:
     """The request once its table stands. Raises ``CommitConflict`` where a rival has made it meanwhile, in another shape."""
-    assert request.make is not None
-    request.make()
+    for make in request.makes:
+        make()
     view = request.target.table.view()
-    if {c.lower() for c in view.columns} != {c.lower() for c in assumed.columns}:
-        raise CommitConflict(f"{request.target.table.table}: another writer has just made it with other columns. Run the same batch again.")
-    return replace(request, assumed=None, make=None), view
+    if _form(view) != _form(assumed):
+        raise CommitConflict(f"{request.target.table.table}: another writer has just made it in another shape. Run the same batch again.")
+    return replace(request, assumed=None, makes=()), view
+
+
+def _form(view: View) -> tuple[object, ...]:
+    """What a batch that was judged for one table needs of another."""
+    return {c.lower() for c in view.columns}, view.partition_columns, view.scd
 
 
 def insisting(table: str, once: Callable[[int], Commit | None]) -> Commit:
