@@ -14,7 +14,7 @@ from pyspark import SparkContext
 from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
-from lakekit import inspection, jars, maven
+from lakekit import inspection, jars, maven, secrecy
 from lakekit.errors import SessionError
 from lakekit.java import find_java, starting_home
 from lakekit.runtimes import FORMATS, WAREHOUSE, WIRING, Runtime, Wiring, local_runtime, platform, wiring
@@ -36,7 +36,7 @@ LOCAL = {
 }
 DRIVER_MEMORY = "2g"
 # Words in a conf, or in its value, which is then shown in no message.
-SECRET = re.compile(r"secret|passw|passphrase|pwd|token|credential|(private|api|access|account|sas).?key", re.IGNORECASE)
+SECRET = re.compile(rf"{secrecy.WORDS}|pwd|token", re.IGNORECASE)
 # Confs that are lists: what the caller passes is added to lakekit's part, and the separator.
 LISTS = {"spark.jars": ",", "spark.driver.extraJavaOptions": " "}
 

@@ -12,15 +12,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from lakekit import secrecy
 from lakekit.errors import ConfigError
 from lakekit.job.document import Node
 from lakekit.job.names import nearest
 
 # A default may hold references itself, one level deep: ${arg:path:-${job:dir}/data}.
 REFERENCE = re.compile(r"\$\$\{|\$\{(?P<kind>[^:{}]*):(?P<name>[^{}]*?)(?P<default>:-(?:[^{}]|\$\{[^{}]*\})*)?\}")
-SECRET_KEY = re.compile(
-    r"(?i)(?=.*(passw|pwd$|passphrase|secret|credential|token$|(private|api|access|account|sas).?key))(?!.*(provider|class|impl|type|mode)$)"
-)
+SECRET_KEY = re.compile(rf"(?i)(?=.*({secrecy.WORDS}|pwd$|token$))(?!.*(provider|class|impl|type|mode)$)")
 SECRET_IN_BRACES = re.compile(r"\$\{(env:\w+)\}")
 SECRET_IN_TEXT = re.compile(r"(?i)(?:password|passwd|pwd|secret|token)=(?!\$\{|env:)[^\s&;]|://[^/\s:@]+:(?!\$\{)[^@/\s]+@")
 KINDS = ("env", "arg", "job")
