@@ -11,17 +11,17 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.contract.harness import MODES, Mode, conf
+from tests.evaluation import INTERPRETED
 
-INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 COMPILED = {"test_random_feeds", "test_scd2_random"}
-_MODE = re.compile(rf"\[({'|'.join(sorted((mode.id for mode in MODES), key=len, reverse=True))})[\]-]")
+_MODE = re.compile(rf"tests/(?:contract|formats)/.*\[({'|'.join(sorted((mode.id for mode in MODES), key=len, reverse=True))})[\]-]")
 
 
 class ByMode(LoadScopeScheduling):
     """Tests of one table format and mode stay together, in order, and so do those of a file: they share tables and servers."""
 
     def _split_scope(self, nodeid: str) -> str:
-        mode = _MODE.search(nodeid)
+        mode = _MODE.match(nodeid)
         place = nodeid.split("::", 1)[0]
         # Scopes of few tests come last: a long test alone in its own would keep one process busy while the other has nothing to do.
         return mode.group(1) if mode else MODES[-1].format if place.endswith("test_kill.py") else place
@@ -35,10 +35,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByMode | Non
 
 @pytest.fixture(autouse=True)
 def evaluation(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Spark has two ways to evaluate, compiled and interpreted; on tables of a few rows the second needs half the time.
-
-    Compiled are the random feeds in the first mode, the readers of sources and what runs in processes of its own.
-    """
+    """Compiled are the random feeds in the first mode and the readers of sources, interpreted all the rest."""
     mode, place = _mode(request), request.node.path
     compiled = place.stem in COMPILED if mode == MODES[0] else mode is None and place.parent.name == "sources"
     with ExitStack() as stack:

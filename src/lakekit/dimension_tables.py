@@ -101,7 +101,7 @@ class DimensionTable(ABC):
     def _check_alterable(self, operations: Iterable[schema.Operation]) -> None: ...
 
     @abstractmethod
-    def _alter(self, operations: Iterable[schema.Operation]) -> None: ...
+    def _reshape(self, feed: ChangeFeed, evolve: Sequence[str]) -> None: ...
 
     @abstractmethod
     def _write(self, operation: str, act: Callable[[View, str], None]) -> Commit: ...
@@ -216,12 +216,11 @@ class DimensionTable(ABC):
         if taken:
             raise FeedError(f"{self.name}: the feed has a column {', '.join(taken)}, which type 3 writes itself. Rename or drop it.")
         columns = _present(feed, shape, kind.type)
+        make: Callable[[], None] | None = partial(self._make, columns, shape.keys, kind)
         if seen is not None:
             scd_shape.refuse_other(self.name, seen.scd, kind)
-            new = [f for f in columns.fields if f.name not in seen.columns]
-            if new and not options.dry_run and "add" in options.evolve:
-                self._adapter.add_columns(new)
-        make = partial(self._make, columns, shape.keys, kind) if seen is None else None
+            lacks = "add" in options.evolve and any(f.name not in seen.columns for f in columns.fields)
+            make = partial(self._add, columns) if lacks else None
         more: dict[str, Any] = {"previous": previous, "whole": bool(previous)}
         return past._versioned(operation, shape, feed, on_delete, options, second=self._adapter, make=make, present=columns, **more)
 
@@ -264,7 +263,7 @@ class DimensionTable(ABC):
         verb: Verb | None = None,
         makes: Iterable[Callable[[], None] | None] = (),
     ) -> Request:
-        """The upsert of a feed into a table of the shape *view*; *makes* make what is missing, once the batch is accepted."""
+        """The upsert of a feed into a table of the shape *view*; *makes* bring it there, once the batch is accepted."""
         wanted = () if options.dry_run else tuple(make for make in makes if make is not None)
         bad = self._beside(options.quarantine or quarantine_name(self.name))
         target = Target(self._adapter, self._beside(journal_name(self.name)), bad)
@@ -273,7 +272,7 @@ class DimensionTable(ABC):
         return Request(target, feed, remembers, batch_id, options.dry_run, assumed, wanted, verb)
 
     def _shaped(self, shape: Shape, feed: ChangeFeed, options: Options) -> tuple[View, Callable[[], None] | None]:
-        """Bring the table to the shape that the feed needs, which a dry run assumes; of a missing table the shape, and what makes it."""
+        """The shape of the table that the feed needs, and what brings it there, or makes a missing one, where that is to be done."""
         view = self._seen()
         if view is None:
             assumed = View(None, scd_shape.empty_schema(feed, shape), empty=True, scd=shape.dumps())
@@ -282,10 +281,14 @@ class DimensionTable(ABC):
         operations = schema.chosen(view.schema, feed.schema, options.evolve, self.name)
         check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
         self._check_alterable(operations)
-        if options.dry_run:
-            return replace(view, schema=schema.applied(view.schema, operations)), None
-        self._alter(operations)
-        return self._adapter.view() if operations else view, None
+        if not operations:
+            return view, None
+        return replace(view, schema=schema.applied(view.schema, operations)), partial(self._reshape, feed, options.evolve)
+
+    def _add(self, columns: T.StructType) -> None:
+        """Add those of the columns that the table lacks now."""
+        stored = self._adapter.view().columns
+        self._adapter.add_columns([f for f in columns.fields if f.name not in stored])
 
     def _make(self, columns: T.StructType, keys: tuple[str, ...], shape: Shape, partition_by: Any = (), **made: Any) -> None:
         """Make an empty table that remembers its shape; only see whether one can be made, where ``dry_run`` is among *made*."""

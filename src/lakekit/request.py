@@ -56,8 +56,8 @@ class Verb:
 class Request:
     """One upsert, fully described.
 
-    *assumed* is the shape of a table that does not have it yet. *makes* make what is missing once the batch as a whole is accepted, so
-    that a refused one leaves nothing behind; a dry run only assumes it.
+    *assumed* is the shape of a table that does not have it yet. *makes* make what is missing, table or columns, once the batch as a
+    whole is accepted, so that a refused one leaves nothing behind; a dry run only assumes it.
     """
 
     target: Target

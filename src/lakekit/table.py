@@ -217,8 +217,7 @@ class Table(Dimension):
         if seen is not None:
             scd_shape.refuse_versions(self.name, seen.scd)
             self._check_keys(feed, seen)
-        view = self._prepare(feed, seen, evolve, dry_run)
-        make = partial(self.create, feed) if seen is None else None
+        view, make = self._prepare(feed, seen, evolve)
         return upsert.run(self._request(feed, wanted(view.schema, feed), options, view, makes=[make]), tombstone_retention)
 
     def scd1(
@@ -363,26 +362,28 @@ class Table(Dimension):
         if not self.exists():
             self.create(columns)
 
-    def _prepare(self, feed: ChangeFeed, view: View | None, evolve: Sequence[str], dry_run: bool) -> View:
-        """Bring table and hidden column to the shape that the feed needs; of a missing table, and in a dry run, assume the shape."""
+    def _prepare(self, feed: ChangeFeed, view: View | None, evolve: Sequence[str]) -> tuple[View, Callable[[], None] | None]:
+        """The shape of table and hidden column that the feed needs, and what brings the table to it, where that is to be done."""
         if view is None:
-            return View(None, _with_memory(feed.schema, wanted(feed.schema, feed)), empty=True)
+            return View(None, _with_memory(feed.schema, wanted(feed.schema, feed)), empty=True), partial(self.create, feed)
         check_sequence(self.name, view.schema, feed)
         operations = schema.chosen(view.schema, feed.schema, evolve, self.name)
         self._check_alterable(operations)
         check_columns(feed, self.name, [*visible(view), *(o.name for o in operations)])
         self._check_journal(feed, operations)
         memory = self._memory(view.schema, feed, operations)
-        hidden = missing_fields(view.schema, memory)
-        if dry_run:
-            shape = schema.applied(_with_memory(view.schema, memory), operations)
-            return replace(view, schema=shape)
-        if not operations and not hidden:
-            return view
+        if not operations and not missing_fields(view.schema, memory):
+            return view, None
+        shape = schema.applied(_with_memory(view.schema, memory), operations)
+        return replace(view, schema=shape), partial(self._reshape, feed, evolve, memory)
+
+    def _reshape(self, feed: ChangeFeed, evolve: Sequence[str], memory: Memory | None = None) -> None:
+        """Bring the table, as it is now, to the shape that the feed needs."""
+        stored = self._adapter.view().schema
+        hidden = [] if memory is None else missing_fields(stored, memory)
         if hidden:
             self._adapter.add_columns(hidden)
-        self._alter(operations)
-        return self._adapter.view()
+        self._alter(schema.chosen(stored, feed.schema, evolve, self.name))
 
     def _check_journal(self, feed: ChangeFeed, operations: Iterable[schema.Operation]) -> None:
         """Before a column of the sequence is added: whether the journal, which is read only later, remembers deletes without it."""

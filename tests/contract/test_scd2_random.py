@@ -1,4 +1,4 @@
-"""Type 2: two hundred random feeds a mode, delivered badly, against the histories of the set of events (C1-C8, C10)."""
+"""Type 2: as many random feeds as of the upsert, delivered badly, against the histories of the set of events (C1-C8, C10)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lakekit.testing import random_changes, scramble
 from tests import oracle, scd_oracle
 from tests.contract.harness import MODES, Mode, conf, data_files, files, in_first_mode, in_plain_modes, no_empty_text, same, utc
 from tests.contract.scd_harness import Past, counts
-from tests.contract.test_random_feeds import BAD, FEEDS, KEYS, RULES, SCHEMA, SEQUENCES, VALUES, WIDER, ZONE, respelled
+from tests.contract.test_random_feeds import BAD, FEEDS, KEYS, RULES, SCHEMA, SEQUENCES, VALUES, WIDER, ZONE, number, respelled
 from tests.oracle import Row, Rules
 from tests.scd_oracle import Dim, Ledger
 
@@ -25,10 +25,10 @@ def deliveries(mode: Mode) -> int:
     return 3 if mode == MODES[0] else 2
 
 
-def dull_feeds(first: int, seed: int, **shape: object) -> list[Row]:
+def dull_feeds(first: int, count: int, seed: int, **shape: object) -> list[Row]:
     dice = random.Random(seed)
     found: list[Row] = []
-    for feed in range(first, first + FEEDS):
+    for feed in range(first, first + count):
         keys = [{"feed": feed, **key} for key in dice.sample(KEYS, 4)]
         values = {**DULL, **FEW}
         found += random_changes(dice.randrange(2**32), keys=keys, sequences=SEQUENCES, values=values, **shape)  # type: ignore[arg-type]
@@ -39,7 +39,7 @@ def dull_feeds(first: int, seed: int, **shape: object) -> list[Row]:
 @in_plain_modes
 def test_complete_events_with_exact_accounts(history: Callable[..., Past], mode: Mode) -> None:
     dice = random.Random(MODES.index(mode))
-    changes = dull_feeds(0, seed=52, events=20, conflicts=True, deletes=0.15)
+    changes = dull_feeds(0, number(mode), seed=52, events=20, conflicts=True, deletes=0.15)
     batches = [respelled(batch, dice) for batch in scramble(changes, seed=MODES.index(mode), batches=deliveries(mode))]
     batches[1] += BAD
     batches[-1] += [{"op": "T", "lsn": 2, "pos": 5}, {"op": "T", "lsn": 2, "pos": 5}, {"op": "T", "lsn": -1, "pos": 9}]
@@ -88,7 +88,7 @@ INSTANTS = [{"at": utc("2024-11-03T05:30:00") + timedelta(microseconds=n)} for n
 def test_sparse_events_in_time(history: Callable[..., Past], mode: Mode) -> None:
     dice = random.Random(53)
     changes: list[Row] = []
-    for feed in range(FEEDS, 2 * FEEDS):
+    for feed in range(FEEDS, FEEDS + number(mode)):
         keys = [{"feed": feed, **key} for key in dice.sample(KEYS, 4)]
         values = {**DULL, **FEW, "region": VALUES["region"]}
         more = {"unchanged": {"city": "__unchanged__", "region": "__unchanged__"}, "events": 20, "deletes": 0.15}

@@ -25,10 +25,11 @@ VALUES = {"city": [None, "Kiel", "Köln"], "tier": ["a", "b"], "note": [None, "x
 
 
 def deliveries(mode: Mode, seed: int) -> list[list[Row]]:
-    """Sixty feeds of three keys, delivered badly, a truncate among them."""
-    keys = [{"feed": feed, "id": name} for feed in range(60) for name in ("k", "K", "k ")]
+    """Feeds of three keys, sixty in the first mode and thirty-six in each of the others, delivered badly, a truncate among them."""
+    feeds = 60 if mode == MODES[0] else 36
+    keys = [{"feed": feed, "id": name} for feed in range(feeds) for name in ("k", "K", "k ")]
     sequences = [{"lsn": lsn} for lsn in (*range(8), 10, 2**40)]
-    changes = random_changes(seed, keys=keys, sequences=sequences, values=VALUES, events=1500, deletes=0.12, conflicts=True)
+    changes = random_changes(seed, keys=keys, sequences=sequences, values=VALUES, events=25 * feeds, deletes=0.12, conflicts=True)
     batches = scramble(changes, seed=MODES.index(mode), batches=3 if mode == MODES[0] else 2)
     batches[1].append({"op": "T", "lsn": 2})
     return batches
@@ -119,6 +120,8 @@ def test_a_crash_between_the_two_tables(named: Callable[[str], lk.Table], mode: 
     assert again.changed and (again.updated, again.deleted) == (1, 1)
     same(rows_by_key(table.df(), RULES), oracle.table([*rows, *batch], RULES))
     Past(mode, past_table, SCHEMA, RULES, {}, [*rows, *batch], dim=Dim(RULES, track=("city",))).check()
+    if mode != MODES[0]:
+        return  # how often an event counts is no matter of the format
     lost: list[object] = []
 
     def beaten(adapter: Any, *args: Any) -> None:

@@ -13,7 +13,7 @@ import lakekit as lk
 from lakekit.errors import DataRejected
 from lakekit.sources import snapshot
 from lakekit.testing import assert_same_rows
-from tests.contract.harness import MODES, Subject, check_sum, counts, files, in_plain_modes
+from tests.contract.harness import MODES, Subject, check_sum, counts, files, in_first_mode, in_plain_modes
 from tests.frames import frame
 from tests.oracle import Rules
 
@@ -85,7 +85,7 @@ def test_loads_day_by_day(new: Callable[..., Subject], tmp_path: Path) -> None:
     assert emptied.deleted == 40 and subject.table.df().isEmpty()
 
 
-@in_plain_modes
+@in_first_mode
 def test_loads_of_a_part(new: Callable[..., Subject]) -> None:
     subject = new("snapshot_scopes", SCHEMA, RULES)
     subject.create(partition_by=["region"])

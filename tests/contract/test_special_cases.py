@@ -90,6 +90,8 @@ def test_columns_spelled_otherwise_missing_and_new(new: Callable[..., Subject]) 
     assert files(subject.spark, subject.table.name) == before
     with pytest.raises(lk.errors.SchemaConflict, match="qty"):
         subject.table.upsert(subject.feed([{"id": 1, "seq": 9}], "id int, seq bigint, op string, name string, qty timestamp"))
+    with pytest.raises(lk.errors.TieConflict):  # refused as a whole, it does not bring its column either
+        subject.table.upsert(subject.feed([{"id": 9, "seq": 1, "channel": name} for name in "ab"], wider), evolve=["add"])
     assert files(subject.spark, subject.table.name) == before
 
     subject.rules = Rules(("id",), ("seq",), (*subject.rules.columns, "channel"))

@@ -8,7 +8,7 @@ import pytest
 
 import lakekit as lk
 from lakekit.testing import assert_same_rows
-from tests.contract.harness import Subject, check_sum, counts, files, in_plain_modes
+from tests.contract.harness import Subject, check_sum, counts, files, in_first_mode, in_plain_modes
 from tests.oracle import Ledger, Row, Rules
 
 RULES = Rules(("id",), ("seq",), ("id", "seq", "a", "b"))
@@ -97,7 +97,7 @@ def test_content(new: Callable[..., Subject]) -> None:
 SPARSE = Rules(("id",), ("seq",), ("id", "seq", "a", "b", "c"), unchanged="?")
 
 
-@in_plain_modes
+@in_first_mode
 def test_sparse_ties_merge(new: Callable[..., Subject]) -> None:
     subject = new("ties_sparse", "id int, seq bigint, op string, a string, b string, c string", SPARSE, delete_when="op = 'D'")
     subject.described |= {"except_columns": ["op"], "unchanged": "?"}
@@ -118,7 +118,7 @@ def test_sparse_ties_merge(new: Callable[..., Subject]) -> None:
 
 
 @pytest.mark.parametrize("ties", ["fail", "quarantine", "content"])
-@in_plain_modes
+@in_first_mode
 def test_a_row_repeated_beside_a_delete_of_its_own_sequence(new: Callable[..., Subject], ties: str) -> None:
     """The repetition is a duplicate: the table shows it until this batch. Another upsert there is stale and no tie: the delete won."""
     subject = new(f"beside_{ties}", SCHEMA, RULES, delete_when="op = 'D'", except_columns=["op"], ties=ties)

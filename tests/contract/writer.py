@@ -91,10 +91,11 @@ def serve(warehouse: str, *formats: str) -> None:
     """Obey orders from standard input until it ends."""
     import lakekit as lk
     from lakekit.testing.plugin import QUICK
+    from tests.evaluation import INTERPRETED
 
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nothing but answers goes to the other side: the JVM inherits standard output and writes there too
-    spark = lk.session(*formats, warehouse=warehouse, app_name="lakekit-writer", conf=QUICK)
+    spark = lk.session(*formats, warehouse=warehouse, app_name="lakekit-writer", conf={**QUICK, **INTERPRETED})
     _say(answers, {"ready": True})
     saying = threading.Lock()
 

@@ -16,7 +16,9 @@ from lakekit.errors import ConfigError
 from lakekit.java import java_home
 from lakekit.job import platform
 from lakekit.runtimes import local_runtime, wiring
-from lakekit.session import local_confs
+from lakekit.session import local_confs, merged
+from lakekit.testing.plugin import QUICK
+from tests.evaluation import INTERPRETED
 
 ROOT = Path(__file__).parents[2]
 RUNTIME = local_runtime()
@@ -26,7 +28,7 @@ def submit(tmp_path: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     """``spark-submit --jars … --conf … jobs/emr.py <argv>``."""
     paths = jars.ensure(RUNTIME.coordinates(["iceberg"]))
     confs = local_confs([wiring("iceberg")], str(tmp_path / "lake"))
-    confs["spark.driver.extraJavaOptions"] += " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # a short run: half the time
+    confs = merged(confs, {**QUICK, **INTERPRETED})
     home = Path(pyspark.__file__).parent
     return subprocess.run(
         [

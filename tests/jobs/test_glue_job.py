@@ -21,6 +21,8 @@ from moto.server import ThreadedMotoServer
 from lakekit import jars
 from lakekit.java import java_home
 from lakekit.runtimes import CATALOG, WIRING, local_runtime
+from lakekit.testing.plugin import QUICK
+from tests.evaluation import INTERPRETED
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "dms_customer.yaml"
@@ -137,7 +139,8 @@ def _confs(endpoint: str) -> Mapping[str, str]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.driver.host": "127.0.0.1",
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # a short run: half the time
+        **QUICK,
+        **INTERPRETED,
     }
 
 
