@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from lakekit.testing import random_changes, scramble
 from tests import oracle, scd_oracle
-from tests.contract.harness import MODES, Mode, conf, data_files, files, in_first_mode, in_plain_modes, no_empty_text, same, utc
+from tests.contract.harness import MODES, Mode, conf, data_files, files, in_first_mode, no_empty_text, same, utc
 from tests.contract.scd_harness import Past, counts
 from tests.contract.test_random_feeds import BAD, FEEDS, KEYS, RULES, SCHEMA, SEQUENCES, VALUES, WIDER, ZONE, number, respelled
 from tests.oracle import Row, Rules
@@ -36,8 +36,9 @@ def dull_feeds(first: int, count: int, seed: int, **shape: object) -> list[Row]:
     return found
 
 
-@in_plain_modes
+@in_first_mode
 def test_complete_events_with_exact_accounts(history: Callable[..., Past], mode: Mode) -> None:
+    """In every mode types 4 and 7, which are type 2 and more, take complete events too."""
     dice = random.Random(MODES.index(mode))
     changes = dull_feeds(0, number(mode), seed=52, events=20, conflicts=True, deletes=0.15)
     batches = [respelled(batch, dice) for batch in scramble(changes, seed=MODES.index(mode), batches=deliveries(mode))]

@@ -154,7 +154,7 @@ def test_the_dms_sample(spark: SparkSession, verb: str) -> None:
     dms = {"dms": {"path": str(SAMPLE), "columns": ["custid", "lastname", "firstname", "address", "phone"], "keys": ["custid"]}}
     settings = {"table.name": name, "source": dms, "steps": [{verb: SHAPES[verb]}]}
     given = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
-    for _ in ("first", "again"):
+    for _ in ("first", "again") if verb == "scd2" else ("first",):
         assert main(["run", str(CONFIGS / f"{verb}_customer.yaml"), *given]) == 0
     table = Table(spark, name)
     rows = table.df().collect()
