@@ -25,7 +25,7 @@ from lakekit.changes import HIDDEN, RAW, REASON, SEQ, check_columns, digits_as_t
 from lakekit.columns import col, same_type
 from lakekit.commit import Commit
 from lakekit.confs import shuffle_partitions
-from lakekit.errors import CommitConflict, FeedError, in_table
+from lakekit.errors import CommitConflict, FeedError, LakekitError, in_table
 from lakekit.formats.base import Adapter, ChangeSet, Landing, Spec, View
 from lakekit.formats.failures import translated
 from lakekit.guard import counting, observed
@@ -86,12 +86,15 @@ def _hold_off(request: Request, stack: ExitStack) -> None:
 
 
 def _made(request: Request, assumed: View) -> tuple[Request, View]:
-    """The request once its table stands. Raises ``CommitConflict`` where a rival has made it meanwhile, in another shape."""
+    """The request once its table has its shape. Raises ``CommitConflict`` where a rival has given it another meanwhile."""
     for make in request.makes:
-        make()
+        try:
+            make()
+        except LakekitError:
+            make()  # a rival may have been at it too: each looks anew at what is still missing
     view = request.target.table.view()
     if _form(view) != _form(assumed):
-        raise CommitConflict(f"{request.target.table.table}: another writer has just made it in another shape. Run the same batch again.")
+        raise CommitConflict(f"{request.target.table.table}: another writer has just given it another shape. Run the same batch again.")
     return replace(request, assumed=None, makes=()), view
 
 

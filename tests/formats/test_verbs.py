@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from pyspark.sql import SparkSession
@@ -206,6 +208,25 @@ def test_evolve(spark: SparkSession, mode: Mode) -> None:
     assert names(table) == {(1, "c"), (3, "d")}
     with pytest.raises(lk.errors.SchemaConflict, match="its rows remember the sequence lsn in _lakekit alone"):
         table.upsert(lk.changes(late, keys="id", sequence_by="lsn", delete_when="op = 'D'", except_columns=["op"]), evolve="add")
+
+
+@in_plain_modes
+def test_two_writers_bring_the_same_column_at_once(spark: SparkSession, mode: Mode) -> None:
+    """One of them finds it there already, which is no failure."""
+    table = lk.Table(spark, f"verbs.grown_twice_{mode.slug}", format=mode.format)
+    table.upsert(lk.changes(spark.createDataFrame([(1, 1)], "id int, lsn long"), keys="id", sequence_by="lsn"))
+    together = Barrier(2)
+
+    def bring(writer: int) -> int:
+        session = spark.newSession()
+        rows = session.createDataFrame([(1, 2 + writer, "x"), (10 + writer, 1, "y")], "id int, lsn long, channel string")
+        feed = lk.changes(rows, keys="id", sequence_by="lsn")
+        together.wait()
+        return lk.Table(session, table.name, format=mode.format).upsert(feed, evolve=["add"]).applied
+
+    with ThreadPoolExecutor() as pool:
+        assert sum(pool.map(bring, range(2))) in (3, 4)  # the event at 2 may come after the one at 3
+    assert {tuple(row) for row in table.df().collect()} == {(1, 3, "x"), (10, 1, "y"), (11, 1, "y")}
 
 
 @in_plain_modes

@@ -104,16 +104,13 @@ def test_ten_days_the_last_one_first(spark: SparkSession, verb: str, capsys: pyt
     table = Table(spark, f"jobs_scd.{verb}", "iceberg")
     more = ["history=jobs_scd.scd4_past"] if verb == "scd4" else []
     assert run(verb, f"path={DAYS / '2024-06-10.csv'}", *more) == 0
-    foretold = verb in ("scd2", "scd3")  # of one table and of two
-    planned = ""
-    if foretold:
-        assert run(verb, *more, command="plan") == 0
-        planned = capsys.readouterr().out
+    assert run(verb, *more, command="plan") == 0
+    planned = capsys.readouterr().out
     assert run(verb, *more) == 0
     CHECKS[verb](table, changes())
     written = capsys.readouterr().out
     counts = [word for word in written.replace(",", " ").split() if word.startswith(("inserted=", "closed=", "split=", "deleted="))]
-    assert counts and (not foretold or all(count in planned for count in counts))
+    assert counts and all(count in planned for count in counts)
     assert run(verb, *more) == 0
     assert "no change" in capsys.readouterr().out
 
@@ -154,7 +151,7 @@ def test_the_dms_sample(spark: SparkSession, verb: str) -> None:
     dms = {"dms": {"path": str(SAMPLE), "columns": ["custid", "lastname", "firstname", "address", "phone"], "keys": ["custid"]}}
     settings = {"table.name": name, "source": dms, "steps": [{verb: SHAPES[verb]}]}
     given = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
-    for _ in ("first", "again") if verb == "scd2" else ("first",):
+    for _ in ("first", "again"):
         assert main(["run", str(CONFIGS / f"{verb}_customer.yaml"), *given]) == 0
     table = Table(spark, name)
     rows = table.df().collect()
